@@ -1,0 +1,162 @@
+//! Why something is not as wanted: data, stored where it arises and put into words where it is read.
+
+use std::collections::BTreeMap;
+
+use crate::id::Timestamp;
+
+/// A reason: a code, what it speaks of, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// What kind of thing happened.
+    pub code: Code,
+    /// The names and numbers of this case, for the text: `path`, `limit`, `error`…
+    pub args: BTreeMap<String, String>,
+    /// When it was first so.
+    pub since: Timestamp,
+}
+
+impl Reason {
+    /// A reason without arguments.
+    pub fn new(code: Code, since: Timestamp) -> Self {
+        Self { code, args: BTreeMap::new(), since }
+    }
+
+    /// The same reason with one more argument.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.args.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// What happened, in a sentence without its full stop.
+    pub fn text(&self) -> String {
+        self.fill(self.code.words().1)
+    }
+
+    /// What a person can do about it; empty when nothing needs doing.
+    pub fn remedy(&self) -> String {
+        self.fill(self.code.words().2)
+    }
+
+    fn fill(&self, template: &str) -> String {
+        let mut text = template.to_owned();
+        for (name, value) in &self.args {
+            text = text.replace(&format!("{{{name}}}"), value);
+        }
+        text
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident, $code:literal, $text:literal, $remedy:literal;)+) => {
+        /// The kinds of reason. The code is stable: scripts may match it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Code {
+            /// Every code there is.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// (code, sentence, remedy); `{name}` stands for an argument.
+            fn words(self) -> (&'static str, &'static str, &'static str) {
+                match self {
+                    $(Self::$variant => ($code, $text, $remedy),)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The image's file is not where it should be.
+    ImageMissing, "image-missing", "the image file {path} is not there",
+        "put the file back, or register the image again with `qa di add`";
+    /// The image's file is not what was registered.
+    ImageChanged, "image-changed", "the image file {path} is not the one that was registered (sha-256 {found}, not {wanted})",
+        "put the right file back, or register this one as a new version with `qa di add`";
+    /// The image could not be unpacked.
+    UnpackFailed, "unpack-failed", "image {di} could not be unpacked: {error}",
+        "check the archive and the free space of {path}";
+    /// The image has nothing to start.
+    NoInit, "no-init", "image {di} has no init at /sbin/init",
+        "register an image that has an init system";
+    /// A step on the machine failed.
+    StepFailed, "step-failed", "{step} failed: {error}", "see the log of hkd on host {host}";
+    /// The storage folder cannot be used.
+    StorageUnusable, "storage-unusable", "the storage {path} cannot be used: {error}",
+        "run `qvd doctor` on host {host}";
+    /// The volume has no room left.
+    StorageFull, "storage-full", "there is no space left at {path}",
+        "delete unused images, or make the volume larger";
+    /// The storage belongs to another installation.
+    ForeignStorage, "foreign-storage", "the storage {path} belongs to another installation ({found}, not {wanted})",
+        "connect this host to its own database, or give it storage of its own";
+    /// The container ended by itself before it was ready.
+    StartFailed, "start-failed", "the container did not start: {error}", "see {log} on host {host}";
+    /// Shut down from inside.
+    ShutDown, "shut-down", "it was shut down from inside", "";
+    /// Died by itself.
+    Crashed, "crashed", "its init died: {error}", "see {log} on host {host}";
+    /// Died too often.
+    CrashedTooOften, "crashed-too-often", "its init died {times} times within ten minutes: {error}",
+        "see {log} on host {host}, then `qa vm start`";
+    /// The agent does not answer.
+    AgentSilent, "agent-silent", "the agent in the VM does not answer: {error}", "`qa vm stop` and start it again";
+    /// The user's name or number is taken in the image.
+    UserClash, "user-clash", "the image has a user of its own in the way: {error}",
+        "remove that user from the image, or give the person another name or number";
+    /// The image lacks what a session needs.
+    SessionImpossible, "session-impossible", "the image cannot open a desktop: {error}",
+        "install the missing package in the image and register it again";
+    /// The session did not start.
+    SessionFailed, "session-failed", "the desktop session ended: {error}", "connect again";
+    /// No image has the tag.
+    NoImage, "no-image", "no image of OSF {osf} has the tag {tag}", "tag one with `qa di tag`";
+    /// The VM is blocked.
+    Blocked, "blocked", "the virtual machine is offline for maintenance", "ask your administrator";
+    /// No host can run it.
+    NoHost, "no-host", "no host is alive to run it", "start `qvd hkd` on a host, and see `qa host list`";
+    /// The host has gone silent.
+    HostLost, "host-lost", "host {host} has been silent since {since}", "repair the host, or give up its VMs with `qa host lost {host}`";
+    /// Its time is up.
+    Expired, "expired", "its image expired", "connect again for the new image";
+    /// All container ids of the host are used.
+    NoSlot, "no-slot", "host {host} runs as many VMs as it has id ranges for", "stop some VMs";
+}
+
+impl Code {
+    /// The stable word.
+    pub fn as_str(self) -> &'static str {
+        self.words().0
+    }
+
+    /// The code with this word, if there is one.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_and_found_again() {
+        for (at, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(Code::from_word(code.as_str()), Some(*code));
+            assert!(!Code::ALL[..at].iter().any(|other| other.as_str() == code.as_str()));
+        }
+    }
+
+    #[test]
+    fn arguments_fill_the_sentence_and_the_remedy() {
+        let reason = Reason::new(Code::UnpackFailed, Timestamp(0))
+            .with("di", 7)
+            .with("error", "unexpected end of file")
+            .with("path", "/srv/basefs");
+        assert_eq!(reason.text(), "image 7 could not be unpacked: unexpected end of file");
+        assert_eq!(reason.remedy(), "check the archive and the free space of /srv/basefs");
+    }
+}

@@ -1,0 +1,22 @@
+//! Every byte format that crosses a process boundary, without the I/O.
+//!
+//! | module | between | form |
+//! |---|---|---|
+//! | [`head`] | clients and l7r | the QVD protocol: heads of HTTP/1.1, tolerant of what real clients send |
+//! | [`session`] | the same, in the target of a request | what a client asks of a desktop |
+//! | [`broker`] | l7r and api | [`frame`]s over a unix socket |
+//! | [`attach`] | l7r and hkd | [`frame`]s over a unix socket, with a descriptor |
+//! | [`agent`] | hkd and vma | [`frame`]s over a unix socket, with a descriptor |
+//! | [`rest`] | qa and api | JSON bodies |
+//!
+//! The one system call here is in [`descriptor`]: a descriptor is part of a message's bytes, and
+//! three programs send or receive them.
+
+pub mod agent;
+pub mod attach;
+pub mod broker;
+pub mod descriptor;
+pub mod frame;
+pub mod head;
+pub mod rest;
+pub mod session;

@@ -1,0 +1,3 @@
+//! Bodies of `/api/v1`.
+//!
+//! To be filled.
