@@ -16,7 +16,7 @@ pub struct Host {
 }
 
 /// What a host says of itself from time to time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HostStatus {
     /// Whose status.
     pub host: HostId,

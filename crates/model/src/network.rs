@@ -45,16 +45,15 @@ impl VmNetwork {
         gateway: Option<Ipv4Addr>,
     ) -> Result<Self, BadNetwork> {
         let bad = || BadNetwork::Netmask(netmask.to_owned());
-        let prefix = match netmask.parse::<u8>() {
-            Ok(prefix) => prefix,
-            Err(_) => {
-                let mask = u32::from(netmask.parse::<Ipv4Addr>().map_err(|_| bad())?);
-                let ones = mask.leading_ones();
-                if mask.checked_shl(ones).unwrap_or(0) != 0 {
-                    return Err(bad());
-                }
-                u8::try_from(ones).map_err(|_| bad())?
+        let prefix = if let Ok(prefix) = netmask.parse::<u8>() {
+            prefix
+        } else {
+            let mask = u32::from(netmask.parse::<Ipv4Addr>().map_err(|_| bad())?);
+            let ones = mask.leading_ones();
+            if mask.checked_shl(ones).unwrap_or(0) != 0 {
+                return Err(bad());
             }
+            u8::try_from(ones).map_err(|_| bad())?
         };
         if !(8..=29).contains(&prefix) {
             return Err(bad());

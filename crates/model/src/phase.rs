@@ -53,12 +53,13 @@ pub fn phase(
 ) -> (Phase, Option<Reason>) {
     let seen = observed.map_or(Seen::Nothing, |row| row.seen);
     let reason = observed.and_then(|row| row.reason.clone());
-    if !host_alive && (seen != Seen::Nothing || desired.power == Power::On) {
-        if let Some(host) = desired.host {
-            let since = observed.map_or(now, |row| row.seen_at);
-            let lost = Reason::new(Code::HostLost, since).with("host", host);
-            return (Phase::Lost, Some(lost));
-        }
+    if !host_alive
+        && (seen != Seen::Nothing || desired.power == Power::On)
+        && let Some(host) = desired.host
+    {
+        let since = observed.map_or(now, |row| row.seen_at);
+        let lost = Reason::new(Code::HostLost, since).with("host", host);
+        return (Phase::Lost, Some(lost));
     }
     if desired.power == Power::Off {
         return match seen {
