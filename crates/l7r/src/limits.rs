@@ -1,0 +1,58 @@
+//! Every time and number the l7r works within.
+
+use std::time::Duration;
+
+/// Times and numbers. The defaults are for production; tests shorten them.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at once; more wait in the kernel's queue. Each takes up to three descriptors.
+    pub connections: usize,
+    /// Connections at once from one address (an IPv6 /64) that have not said who they are.
+    pub strangers_per_address: usize,
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For a request's head, and for whatever a client is slow to read.
+    pub head: Duration,
+    /// Between two requests of a client that has said who it is. Long, because clients of the family
+    /// keep their connection open while a person chooses from the list of desktops.
+    pub idle: Duration,
+    /// For the api's answer to a question that starts nothing.
+    pub answer: Duration,
+    /// From `connect_to_vm` or `stop_vm` to the answer. Clients of the family give up after 600 s.
+    pub conversation: Duration,
+    /// From the `101` to the client's first bytes.
+    pub first_bytes: Duration,
+    /// For hkd to open the desktop's connection.
+    pub open: Duration,
+    /// The least time between two `102`.
+    pub progress_least: Duration,
+    /// The most time between two `102`.
+    pub progress_most: Duration,
+    /// After the client has closed, for what the desktop still has to say.
+    pub linger: Duration,
+    /// The first pause before the api is asked again; it doubles up to sixty times this.
+    pub reconnect: Duration,
+    /// How often the certificate's files are looked at.
+    pub reload: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 8192,
+            strangers_per_address: 128,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            idle: Duration::from_mins(10),
+            answer: Duration::from_secs(30),
+            conversation: Duration::from_secs(570),
+            first_bytes: Duration::from_mins(1),
+            open: Duration::from_secs(20),
+            progress_least: Duration::from_secs(1),
+            progress_most: Duration::from_secs(2),
+            linger: Duration::from_secs(2),
+            reconnect: Duration::from_millis(500),
+            reload: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Accepts clients, within limits, and ends them all on a stop.
+
+use std::{io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use rustix::net::sockopt;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Config, Limits,
+    connect::connect,
+    relay::Pool,
+    seats::{Seat, Seats},
+    serve::serve,
+    tls::Tls,
+    visitor::Visitor,
+};
+
+/// How long connections get to notice that they end.
+const LAST_CALL: Duration = Duration::from_secs(5);
+
+/// After the kernel had no descriptor or memory for a connection.
+const BREATHER: Duration = Duration::from_millis(100);
+
+/// What every connection needs.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) api_socket: PathBuf,
+    pub(crate) hkd_socket: PathBuf,
+    pub(crate) limits: Limits,
+    pub(crate) pool: Pool,
+}
+
+/// Accepts until `shutdown`, then ends what is left.
+pub(crate) async fn listen(
+    config: Config,
+    tls: Tls,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    config.listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(config.listener)?;
+    let acceptor = tls.acceptor();
+    let seats = Seats::new(config.limits.strangers_per_address);
+    let room = Arc::new(Semaphore::new(config.limits.connections));
+    let tasks = TaskTracker::new();
+    tasks.spawn({
+        let (shutdown, every) = (shutdown.clone(), config.limits.reload);
+        async move {
+            shutdown.run_until_cancelled(tls.follow(every)).await;
+        }
+    });
+    let shared = Arc::new(Shared {
+        api_socket: config.api_socket,
+        hkd_socket: config.hkd_socket,
+        limits: config.limits,
+        pool: Pool::default(),
+    });
+    tracing::info!(address = %listener.local_addr()?, "listening for clients");
+    while let Some((stream, address, permit)) =
+        shutdown.run_until_cancelled(next(&listener, &room)).await
+    {
+        // One address beyond its share is dropped without a word: a word costs a handshake.
+        let Some(seat) = seats.take(address) else { continue };
+        let client = client(stream, address, seat, acceptor.clone(), Arc::clone(&shared));
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            shutdown.run_until_cancelled(client).await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    tracing::info!(connections = tasks.len(), "no longer listening, ending connections");
+    tasks.close();
+    // A task that does not notice is dropped with the runtime.
+    timeout(LAST_CALL, tasks.wait()).await.ok();
+    Ok(())
+}
+
+/// The next client, once there is room for it.
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
+    let permit = Arc::clone(room).acquire_owned().await.expect("nobody closes the semaphore");
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => return (stream, address.ip().to_canonical(), permit),
+            Err(error) => {
+                if is_shortage(&error) {
+                    tracing::warn!(%error, "cannot accept a client now");
+                    tokio::time::sleep(BREATHER).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether it is the machine that has no more to give; other errors are of the client that left.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+/// One client, from its first byte to its last.
+async fn client(
+    stream: TcpStream,
+    address: IpAddr,
+    seat: Seat,
+    acceptor: TlsAcceptor,
+    shared: Arc<Shared>,
+) {
+    if notice_the_dead(&stream).is_err() {
+        return;
+    }
+    // Each stage is boxed, so that a connection that relays for hours no longer holds what the
+    // stages before it needed.
+    let handshake = Box::pin(timeout(shared.limits.handshake, acceptor.accept(stream)));
+    // Whoever fails here is no client of ours; that is of no interest to anyone.
+    let Ok(Ok(stream)) = handshake.await else { return };
+    let visitor = Visitor::new(stream, address, seat, &shared.limits);
+    if let Some((visitor, question)) = Box::pin(serve(visitor, &shared)).await {
+        Box::pin(connect(visitor, &shared, question)).await;
+    }
+}
+
+/// Small packets at once, and a peer that vanished is noticed within two minutes.
+fn notice_the_dead(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_mins(1))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepcnt(stream, 4)?;
+    Ok(())
+}
