@@ -1,0 +1,188 @@
+//! Wake-ups: something may have changed in the database.
+//!
+//! A wake-up is only a hint: it says neither what has changed nor that anything has, several
+//! changes may come as one, and one's own changes wake one too. What was missed while the database
+//! was away is made up for by one wake-up when it is back. On PostgreSQL a listener waits for
+//! `NOTIFY qvd`; on SQLite inotify tells when the file `-wal` is written, by whichever process.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    mem::MaybeUninit,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use rustix::{fs::inotify, io::Errno};
+use sqlx::postgres::PgListener;
+use tokio::{io::unix::AsyncFd, sync::watch, task::JoinHandle};
+
+use crate::database::Db;
+
+/// How long to wait before listening is tried again. As long as it fails, readers are woken this
+/// often, so that they see changes late rather than never.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Tells one reader that something may have changed.
+#[derive(Clone, Debug)]
+pub struct Wake {
+    changes: watch::Receiver<u64>,
+    /// Keeps the listener at work when the last [`crate::Store`] is gone.
+    _listener: Arc<Listener>,
+}
+
+impl Wake {
+    /// Returns when anything may have changed since this last returned (or, the first time, since
+    /// [`crate::Store::wake`]). May be dropped half-way without missing anything.
+    pub async fn changed(&mut self) {
+        // An error would mean that the listener is gone, which `_listener` keeps alive.
+        let _ = self.changes.changed().await;
+    }
+}
+
+/// The one listener of a store, started when it is first needed.
+pub(crate) struct Waker {
+    db: Db,
+    listener: OnceLock<Arc<Listener>>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    changes: watch::Receiver<u64>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Waker {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db, listener: OnceLock::new() }
+    }
+
+    pub(crate) fn wake(&self) -> Wake {
+        let listener = self.listener.get_or_init(|| {
+            let (wake, changes) = watch::channel(0);
+            let task = tokio::spawn(listen(self.db.clone(), wake));
+            Arc::new(Listener { changes, task })
+        });
+        let mut changes = listener.changes.clone();
+        changes.mark_unchanged();
+        Wake { changes, _listener: Arc::clone(listener) }
+    }
+}
+
+/// Listens for good. Ends when the pool is closed, or is aborted with its [`Listener`].
+async fn listen(db: Db, wake: watch::Sender<u64>) {
+    let mut failed_before = false;
+    loop {
+        let error = match Source::open(&db).await {
+            Ok(mut source) => {
+                failed_before = false;
+                // Something may have changed before there was anybody to listen.
+                notify(&wake);
+                loop {
+                    match source.next().await {
+                        Ok(()) => notify(&wake),
+                        Err(error) => break error,
+                    }
+                }
+            }
+            Err(error) => error,
+        };
+        if matches!(error, sqlx::Error::PoolClosed) {
+            return;
+        }
+        if !failed_before {
+            tracing::warn!(%error, "cannot hear of changes in the database; looking for them every second");
+        }
+        failed_before = true;
+        tokio::time::sleep(RETRY).await;
+        notify(&wake);
+    }
+}
+
+fn notify(wake: &watch::Sender<u64>) {
+    wake.send_modify(|count| *count = count.wrapping_add(1));
+}
+
+/// Where changes are heard of.
+enum Source {
+    File { inotify: AsyncFd<OwnedFd>, name: OsString },
+    Notify(PgListener),
+}
+
+impl Source {
+    async fn open(db: &Db) -> Result<Self, sqlx::Error> {
+        match db {
+            Db::Sqlite(pool) => Ok(watch_file(pool.connect_options().get_filename())?),
+            Db::Postgres(pool) => {
+                let mut listener = PgListener::connect_with(pool).await?;
+                listener.listen("qvd").await?;
+                Ok(Self::Notify(listener))
+            }
+        }
+    }
+
+    /// Returns when something has changed.
+    async fn next(&mut self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::File { inotify, name } => Ok(written(inotify, name).await?),
+            Self::Notify(listener) => {
+                // `None` stands for a lost connection that is there again: something may have been
+                // missed.
+                let _ = listener.try_recv().await?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Watches the folder of a database, because `-wal` comes and goes.
+fn watch_file(database: &Path) -> io::Result<Source> {
+    let folder = database.parent().unwrap_or(Path::new("/"));
+    let mut name = database.file_name().unwrap_or_default().to_owned();
+    name.push("-wal");
+    let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let changes = inotify::WatchFlags::MODIFY
+        | inotify::WatchFlags::CREATE
+        | inotify::WatchFlags::MOVED_TO
+        | inotify::WatchFlags::ONLYDIR;
+    inotify::add_watch(&inotify, folder, changes)?;
+    Ok(Source::File { inotify: AsyncFd::register(inotify)?, name })
+}
+
+/// Returns when the file with a name was written.
+async fn written(inotify: &AsyncFd<OwnedFd>, name: &OsStr) -> io::Result<()> {
+    loop {
+        let mut ready = inotify.readable().await?;
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(inotify, &mut buffer);
+        let mut hit = false;
+        loop {
+            match events.next() {
+                Ok(event) if event.events().contains(inotify::ReadFlags::IGNORED) => {
+                    return Err(io::Error::other("the folder of the database is gone"));
+                }
+                Ok(event) => {
+                    // Without a name: so much happened that the kernel kept no list.
+                    hit |= event.file_name().is_none_or(|file| file.to_bytes() == name.as_bytes());
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    ready.clear_ready();
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if hit {
+            return Ok(());
+        }
+    }
+}
