@@ -139,7 +139,7 @@ impl Store {
         let (id, ended) = change!(self, on => {
             let held = sqlx::query(HOLD).bind(vm.0).execute(&mut *on).await?;
             if held.rows_affected() == 0 {
-                return Err(Error::not_found("VM", vm));
+                return Err(Error::not_found("VM", &vm));
             }
             sqlx::query(CLEAR).bind(vm.0).execute(&mut *on).await?;
             let ended: Vec<i64> =
@@ -221,7 +221,7 @@ impl Store {
             let kind = [RequestKind::End, RequestKind::Suspend]
                 .into_iter()
                 .find(|kind| kind.word() == word)
-                .ok_or_else(|| Error::row("connection_requests", vm, "kind"))?;
+                .ok_or_else(|| Error::row("connection_requests", &vm, "kind"))?;
             Ok(ConnectionRequest { vm: VmId(vm), kind })
         };
         rows.into_iter().map(request).collect()

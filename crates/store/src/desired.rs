@@ -33,7 +33,7 @@ impl TryFrom<DesiredRow> for Desired {
         let power = match row.power.as_str() {
             "on" => Power::On,
             "off" => Power::Off,
-            _ => return Err(Error::row("vm_desired", row.vm, "power")),
+            _ => return Err(Error::row("vm_desired", &row.vm, "power")),
         };
         Ok(Self {
             vm: VmId(row.vm),

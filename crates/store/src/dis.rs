@@ -88,7 +88,7 @@ impl Store {
             let held =
                 sqlx::query(HOLD_OF_TENANT).bind(osf.0).bind(tenant.0).execute(&mut *on).await?;
             if held.rows_affected() == 0 {
-                return Err(Error::not_found("OSF", osf));
+                return Err(Error::not_found("OSF", &osf));
             }
             let taken: Vec<String> =
                 sqlx::query_scalar(TAKEN).bind(osf.0).fetch_all(&mut *on).await?;
@@ -161,7 +161,7 @@ impl Store {
     pub async fn tag_di(&self, id: DiId, tag: &str) -> Result<()> {
         const HOLDER: &str = "SELECT di, osf, name, fixed FROM di_tags
             WHERE osf = $1 AND name = $2";
-        let osf = self.di(id).await?.ok_or_else(|| Error::not_found("image", id))?.osf;
+        let osf = self.di(id).await?.ok_or_else(|| Error::not_found("image", &id))?.osf;
         change!(self, on => {
             sqlx::query(HOLD).bind(osf.0).execute(&mut *on).await?;
             let holder: Option<TagRow> = sqlx::query_as(HOLDER)
@@ -198,7 +198,7 @@ impl Store {
                     .await?;
                 return Err(match fixed {
                     Some(_) => Error::FixedTag { tag: tag.to_owned(), di: id },
-                    None => Error::not_found("tag", format!("{tag} of image {id}")),
+                    None => Error::not_found("tag", &format!("{tag} of image {id}")),
                 });
             }
         });
@@ -230,19 +230,19 @@ impl Store {
             "SELECT name FROM di_tags WHERE di = $1 AND name IN ('head', 'default')";
         const NEWEST: &str = "SELECT MAX(id) FROM dis WHERE osf = $1";
         const DELETE: &str = "DELETE FROM dis WHERE id = $1";
-        let osf = self.di(id).await?.ok_or_else(|| Error::not_found("image", id))?.osf;
+        let osf = self.di(id).await?.ok_or_else(|| Error::not_found("image", &id))?.osf;
         change!(self, on => {
             sqlx::query(HOLD).bind(osf.0).execute(&mut *on).await?;
             sqlx::query(FORGET).bind(id.0).execute(&mut *on).await?;
             let vms: Vec<String> = sqlx::query_scalar(VMS).bind(id.0).fetch_all(&mut *on).await?;
             if !vms.is_empty() {
-                return Err(Error::in_use("image", id, row::list("VM", &vms)));
+                return Err(Error::in_use("image", &id, row::list("VM", &vms)));
             }
             let overlays: Vec<i64> =
                 sqlx::query_scalar(OVERLAYS).bind(id.0).fetch_all(&mut *on).await?;
             if !overlays.is_empty() {
                 let vms: Vec<String> = overlays.iter().map(i64::to_string).collect();
-                return Err(Error::in_use("image", id, row::list("what is stored of VM", &vms)));
+                return Err(Error::in_use("image", &id, row::list("what is stored of VM", &vms)));
             }
             let names: Vec<String> =
                 sqlx::query_scalar(NAMES).bind(id.0).fetch_all(&mut *on).await?;
@@ -252,7 +252,7 @@ impl Store {
                 .await
                 .or_in_use("image", id, "a VM")?;
             if done.rows_affected() == 0 {
-                return Err(Error::not_found("image", id));
+                return Err(Error::not_found("image", &id));
             }
             let newest: Option<i64> =
                 sqlx::query_scalar(NEWEST).bind(osf.0).fetch_one(&mut *on).await?;

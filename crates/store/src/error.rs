@@ -136,15 +136,15 @@ fn schema_text(database: &str, found: Option<i64>, wanted: i64) -> String {
 }
 
 impl Error {
-    pub(crate) fn not_found(noun: &'static str, name: impl ToString) -> Self {
+    pub(crate) fn not_found(noun: &'static str, name: &impl ToString) -> Self {
         Self::NotFound { noun, name: name.to_string() }
     }
 
-    pub(crate) fn in_use(noun: &'static str, name: impl ToString, by: impl Into<String>) -> Self {
+    pub(crate) fn in_use(noun: &'static str, name: &impl ToString, by: impl Into<String>) -> Self {
         Self::InUse { noun, name: name.to_string(), by: by.into() }
     }
 
-    pub(crate) fn row(table: &'static str, row: impl ToString, column: &'static str) -> Self {
+    pub(crate) fn row(table: &'static str, row: &impl ToString, column: &'static str) -> Self {
         Self::Row { table, row: row.to_string(), column }
     }
 }
@@ -172,7 +172,7 @@ impl<T, E: Into<Error>> Violated<T> for Result<T, E> {
     fn or_missing(self, noun: &'static str, name: impl ToString) -> Result<T> {
         self.map_err(|error| match error.into() {
             Error::Database(error) if kind(&error) == Some(Kind::Reference) => {
-                Error::not_found(noun, name)
+                Error::not_found(noun, &name)
             }
             error => error,
         })
@@ -181,7 +181,7 @@ impl<T, E: Into<Error>> Violated<T> for Result<T, E> {
     fn or_in_use(self, noun: &'static str, name: impl ToString, by: &str) -> Result<T> {
         self.map_err(|error| match error.into() {
             Error::Database(error) if kind(&error) == Some(Kind::Reference) => {
-                Error::in_use(noun, name, by)
+                Error::in_use(noun, &name, by)
             }
             error => error,
         })

@@ -24,7 +24,7 @@ impl TryFrom<StatusRow> for HostStatus {
 
     fn try_from(row: StatusRow) -> Result<Self> {
         let problems = serde_json::from_str(&row.problems)
-            .map_err(|_| Error::row("host_status", row.host, "problems"))?;
+            .map_err(|_| Error::row("host_status", &row.host, "problems"))?;
         Ok(Self {
             host: HostId(row.host),
             renewed_at: Timestamp(row.renewed_at),

@@ -69,7 +69,7 @@ impl Store {
             let vms: Vec<String> =
                 sqlx::query_scalar(VMS).bind(id.0).fetch_all(&mut *on).await?;
             if !vms.is_empty() {
-                return Err(Error::in_use("host", id, row::list("VM", &vms)));
+                return Err(Error::in_use("host", &id, row::list("VM", &vms)));
             }
             sqlx::query(SETTINGS).bind(id.0).execute(&mut *on).await?;
             let done = sqlx::query(DELETE)
@@ -78,7 +78,7 @@ impl Store {
                 .await
                 .or_in_use("host", id, "a VM")?;
             if done.rows_affected() == 0 {
-                return Err(Error::not_found("host", id));
+                return Err(Error::not_found("host", &id));
             }
         });
         Ok(())
@@ -90,7 +90,7 @@ impl Store {
         change!(self, on => {
             let done = sqlx::query(SET).bind(id.0).bind(blocked).execute(&mut *on).await?;
             if done.rows_affected() == 0 {
-                return Err(Error::not_found("host", id));
+                return Err(Error::not_found("host", &id));
             }
         });
         Ok(())

@@ -12,7 +12,7 @@ impl Store {
         const FIND: &str = "SELECT id FROM installation WHERE one = 1";
         let id: Option<String> =
             read!(self, on => sqlx::query_scalar(FIND).fetch_optional(on).await)?;
-        id.ok_or_else(|| Error::row("installation", 1, "id"))
+        id.ok_or_else(|| Error::row("installation", &1, "id"))
     }
 
     /// Gives the installation its id, if it has none.

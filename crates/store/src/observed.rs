@@ -41,7 +41,7 @@ impl TryFrom<ObservedRow> for Observed {
                 Some(Ended { run: Run(run), kind, at: Timestamp(at) })
             }
             (None, None, None) => None,
-            _ => return Err(Error::row(TABLE, key, "ended_run")),
+            _ => return Err(Error::row(TABLE, &key, "ended_run")),
         };
         let seen = seen_of(&row.seen).ok_or_else(|| Error::row(TABLE, &key, "seen"))?;
         Ok(Self {
@@ -51,7 +51,7 @@ impl TryFrom<ObservedRow> for Observed {
             seen,
             seen_at: Timestamp(row.seen_at),
             waiting_for: row.waiting_for,
-            reason: row.reason.parse(TABLE, key)?,
+            reason: row.reason.parse(TABLE, &key)?,
             attempts: row.attempts,
             next_try: row.next_try.map(Timestamp),
             ended,
@@ -123,9 +123,9 @@ impl Store {
                 .bind(seen_word(observed.seen))
                 .bind(observed.seen_at.0)
                 .bind(observed.waiting_for.as_deref())
-                .bind(reason.reason_code.as_deref())
-                .bind(reason.reason_args.as_deref())
-                .bind(reason.reason_since)
+                .bind(reason.code.as_deref())
+                .bind(reason.args.as_deref())
+                .bind(reason.since)
                 .bind(observed.attempts)
                 .bind(observed.next_try.map(|at| at.0))
                 .bind(observed.ended.map(|ended| ended.run.0))

@@ -39,10 +39,10 @@ impl Store {
         let name = without_password(url);
         let schema =
             |found| Error::Schema { database: name.clone(), found, wanted: migrations::VERSION };
-        if let Address::Sqlite(path) = Address::of(url)? {
-            if !path.exists() {
-                return Err(schema(None));
-            }
+        if let Address::Sqlite(path) = Address::of(url)?
+            && !path.exists()
+        {
+            return Err(schema(None));
         }
         let db = connect(url).await?;
         match migrations::version(&db).await? {

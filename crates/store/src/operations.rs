@@ -59,7 +59,7 @@ impl TryFrom<OperationRow> for Operation {
             Some(progress) => Some(OperationStatus {
                 progress,
                 result: row.result,
-                reason: row.reason.parse("operation_status", row.id)?,
+                reason: row.reason.parse("operation_status", &row.id)?,
             }),
         };
         Ok(Self {
@@ -139,9 +139,9 @@ impl Store {
                 .bind(id.0)
                 .bind(progress.clamp(0, 100))
                 .bind(result)
-                .bind(reason.reason_code.as_deref())
-                .bind(reason.reason_args.as_deref())
-                .bind(reason.reason_since)
+                .bind(reason.code.as_deref())
+                .bind(reason.args.as_deref())
+                .bind(reason.since)
                 .execute(&mut *on)
                 .await
                 .or_missing("operation", id)?;

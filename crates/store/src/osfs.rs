@@ -114,7 +114,7 @@ impl Store {
                 .await
                 .or_exists("OSF", name.unwrap_or_default())?
         });
-        row.map(Osf::from).ok_or_else(|| Error::not_found("OSF", id))
+        row.map(Osf::from).ok_or_else(|| Error::not_found("OSF", &id))
     }
 
     /// Removes an OSF. Refused while it has images or VMs.
@@ -127,7 +127,7 @@ impl Store {
                 let found: Vec<String> =
                     sqlx::query_scalar(find).bind(id.0).fetch_all(&mut *on).await?;
                 if !found.is_empty() {
-                    return Err(Error::in_use("OSF", id, row::list(noun, &found)));
+                    return Err(Error::in_use("OSF", &id, row::list(noun, &found)));
                 }
             }
             let done = sqlx::query(DELETE)
@@ -136,7 +136,7 @@ impl Store {
                 .await
                 .or_in_use("OSF", id, "an image or a VM")?;
             if done.rows_affected() == 0 {
-                return Err(Error::not_found("OSF", id));
+                return Err(Error::not_found("OSF", &id));
             }
         });
         Ok(())

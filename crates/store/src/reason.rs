@@ -9,9 +9,12 @@ use crate::error::{Error, Result};
 /// The three columns; all of them empty when there is no reason.
 #[derive(Default, sqlx::FromRow)]
 pub(crate) struct ReasonColumns {
-    pub(crate) reason_code: Option<String>,
-    pub(crate) reason_args: Option<String>,
-    pub(crate) reason_since: Option<i64>,
+    #[sqlx(rename = "reason_code")]
+    pub(crate) code: Option<String>,
+    #[sqlx(rename = "reason_args")]
+    pub(crate) args: Option<String>,
+    #[sqlx(rename = "reason_since")]
+    pub(crate) since: Option<i64>,
 }
 
 impl From<Option<&Reason>> for ReasonColumns {
@@ -23,18 +26,18 @@ impl From<Option<&Reason>> for ReasonColumns {
             .map(|(name, value)| (name.clone(), serde_json::Value::from(value.as_str())))
             .collect();
         Self {
-            reason_code: Some(reason.code.as_str().to_owned()),
-            reason_args: Some(serde_json::Value::Object(args).to_string()),
-            reason_since: Some(reason.since.0),
+            code: Some(reason.code.as_str().to_owned()),
+            args: Some(serde_json::Value::Object(args).to_string()),
+            since: Some(reason.since.0),
         }
     }
 }
 
 impl ReasonColumns {
-    pub(crate) fn parse(self, table: &'static str, row: impl ToString) -> Result<Option<Reason>> {
-        let Some(word) = self.reason_code else { return Ok(None) };
-        let since = Timestamp(self.reason_since.unwrap_or_default());
-        let text = self.reason_args.unwrap_or_else(|| "{}".to_owned());
+    pub(crate) fn parse(self, table: &'static str, row: &impl ToString) -> Result<Option<Reason>> {
+        let Some(word) = self.code else { return Ok(None) };
+        let since = Timestamp(self.since.unwrap_or_default());
+        let text = self.args.unwrap_or_else(|| "{}".to_owned());
         let Some(code) = Code::from_word(&word) else {
             // Written by a newer program, while hosts are upgraded one by one.
             let unknown = Reason::new(Code::StepFailed, since).with("step", word);
@@ -60,7 +63,7 @@ mod tests {
             since: i64,
         ) {
             let reason = Reason { code: Code::ALL[code], args, since: Timestamp(since) };
-            let back = ReasonColumns::from(Some(&reason)).parse("t", 1).unwrap();
+            let back = ReasonColumns::from(Some(&reason)).parse("t", &1).unwrap();
             prop_assert_eq!(back, Some(reason));
         }
 
@@ -68,22 +71,22 @@ mod tests {
         fn foreign_columns_never_panic(code in ".{0,12}", args in ".{0,40}", known: bool) {
             let code = if known { "image-missing".to_owned() } else { code };
             let columns = ReasonColumns {
-                reason_code: Some(code),
-                reason_args: Some(args),
-                reason_since: None,
+                code: Some(code),
+                args: Some(args),
+                since: None,
             };
-            let _ = columns.parse("t", 1);
+            let _ = columns.parse("t", &1);
         }
     }
 
     #[test]
     fn a_code_of_a_newer_program_is_shown_as_its_word() {
         let columns = ReasonColumns {
-            reason_code: Some("moon-phase".into()),
-            reason_args: Some("{}".into()),
-            reason_since: Some(5),
+            code: Some("moon-phase".into()),
+            args: Some("{}".into()),
+            since: Some(5),
         };
-        let reason = columns.parse("t", 1).unwrap().unwrap();
+        let reason = columns.parse("t", &1).unwrap().unwrap();
         assert_eq!(reason.text(), "moon-phase failed: {}");
     }
 }

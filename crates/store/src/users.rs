@@ -28,9 +28,9 @@ impl TryFrom<UserRow> for User {
 
     fn try_from(row: UserRow) -> Result<Self> {
         // A login of another shape would be dangerous as a name in the guest.
-        let login: Login = row.login.parse().map_err(|_| Error::row("users", row.id, "login"))?;
+        let login: Login = row.login.parse().map_err(|_| Error::row("users", &row.id, "login"))?;
         let number = |value: i64, column| {
-            u32::try_from(value).map_err(|_| Error::row("users", row.id, column))
+            u32::try_from(value).map_err(|_| Error::row("users", &row.id, column))
         };
         Ok(Self {
             id: UserId(row.id),
@@ -118,7 +118,7 @@ impl Store {
             let vms: Vec<String> =
                 sqlx::query_scalar(VMS).bind(id.0).fetch_all(&mut *on).await?;
             if !vms.is_empty() {
-                return Err(Error::in_use("user", id, row::list("VM", &vms)));
+                return Err(Error::in_use("user", &id, row::list("VM", &vms)));
             }
             let done = sqlx::query(DELETE)
                 .bind(id.0)
@@ -126,7 +126,7 @@ impl Store {
                 .await
                 .or_in_use("user", id, "a VM")?;
             if done.rows_affected() == 0 {
-                return Err(Error::not_found("user", id));
+                return Err(Error::not_found("user", &id));
             }
         });
         Ok(())
@@ -138,7 +138,7 @@ impl Store {
         change!(self, on => {
             let done = sqlx::query(SET).bind(id.0).bind(hash).execute(&mut *on).await?;
             if done.rows_affected() == 0 {
-                return Err(Error::not_found("user", id));
+                return Err(Error::not_found("user", &id));
             }
         });
         Ok(())
@@ -164,7 +164,7 @@ impl Store {
         change!(self, on => {
             let done = sqlx::query(SET).bind(id.0).bind(blocked).execute(&mut *on).await?;
             if done.rows_affected() == 0 {
-                return Err(Error::not_found("user", id));
+                return Err(Error::not_found("user", &id));
             }
         });
         Ok(())

@@ -26,7 +26,7 @@ impl TryFrom<VmRow> for Vm {
     type Error = Error;
 
     fn try_from(row: VmRow) -> Result<Self> {
-        let ip = row.ip.parse().map_err(|_| Error::row("vms", row.id, "ip"))?;
+        let ip = row.ip.parse().map_err(|_| Error::row("vms", &row.id, "ip"))?;
         Ok(Self {
             id: VmId(row.id),
             tenant: TenantId(row.tenant),
@@ -86,7 +86,7 @@ impl Store {
                     .bind(tenant.0)
                     .fetch_optional(&mut *on)
                     .await?;
-                found.ok_or_else(|| Error::not_found(noun, id))?;
+                found.ok_or_else(|| Error::not_found(noun, &id))?;
             }
             let taken: Vec<String> = sqlx::query_scalar(TAKEN).fetch_all(&mut *on).await?;
             let ip = choose_address(ip, network, &taken)?;
@@ -153,7 +153,7 @@ impl Store {
                     .fetch_optional(&mut *on)
                     .await?;
                 if let Some(holder) = holder {
-                    return Err(Error::in_use("address", ip, format!("VM {holder}")));
+                    return Err(Error::in_use("address", &ip, format!("VM {holder}")));
                 }
             }
             sqlx::query_as(EDIT)
@@ -166,7 +166,7 @@ impl Store {
                 .await
                 .or_exists("VM", edit.name.as_deref().or(ip.as_deref()).unwrap_or_default())?
         });
-        row::maybe(row)?.ok_or_else(|| Error::not_found("VM", id))
+        row::maybe(row)?.ok_or_else(|| Error::not_found("VM", &id))
     }
 
     /// Removes a VM. Refused while it is wanted on, or while a host sees anything of a run of it.
@@ -182,15 +182,15 @@ impl Store {
         change!(self, on => {
             let name: Option<String> =
                 sqlx::query_scalar(EXISTS).bind(id.0).fetch_optional(&mut *on).await?;
-            let name = name.ok_or_else(|| Error::not_found("VM", id))?;
+            let name = name.ok_or_else(|| Error::not_found("VM", &id))?;
             let off = sqlx::query(UNWANT).bind(id.0).execute(&mut *on).await?;
             if off.rows_affected() == 0 {
-                return Err(Error::in_use("VM", name, "itself: it is to run; stop it first"));
+                return Err(Error::in_use("VM", &name, "itself: it is to run; stop it first"));
             }
             let hosts: Vec<String> =
                 sqlx::query_scalar(HOSTS).bind(id.0).fetch_all(&mut *on).await?;
             if !hosts.is_empty() {
-                return Err(Error::in_use("VM", name, row::list("host", &hosts)));
+                return Err(Error::in_use("VM", &name, row::list("host", &hosts)));
             }
             sqlx::query(DELETE).bind(id.0).execute(&mut *on).await?;
         });

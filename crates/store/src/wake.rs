@@ -17,7 +17,11 @@ use std::{
 
 use rustix::{fs::inotify, io::Errno};
 use sqlx::postgres::PgListener;
-use tokio::{io::unix::AsyncFd, sync::watch, task::JoinHandle};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::watch,
+    task::JoinHandle,
+};
 
 use crate::database::Db;
 
@@ -154,7 +158,11 @@ fn watch_file(database: &Path) -> io::Result<Source> {
         | inotify::WatchFlags::MOVED_TO
         | inotify::WatchFlags::ONLYDIR;
     inotify::add_watch(&inotify, folder, changes)?;
-    Ok(Source::File { inotify: AsyncFd::register(inotify)?, name })
+    #[expect(unsafe_code, reason = "the only way to wait for a descriptor of our own")]
+    // SAFETY: an `OwnedFd` is open and is the same descriptor until it is dropped, and the
+    // `AsyncFd` owns it from here on.
+    let inotify = unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) }?;
+    Ok(Source::File { inotify, name })
 }
 
 /// Returns when the file with a name was written.

@@ -101,13 +101,13 @@ impl Parts {
     /// part means a damaged database.
     fn work(&self, desired: Desired) -> Result<Work> {
         let vm = self.vms.get(&desired.vm);
-        let vm = vm.ok_or_else(|| Error::row("vm_desired", desired.vm, "vm"))?;
+        let vm = vm.ok_or_else(|| Error::row("vm_desired", &desired.vm, "vm"))?;
         let user = self.users.get(&vm.user);
         let osf = self.osfs.get(&vm.osf);
         Ok(Work {
             vm: vm.clone(),
-            user: user.ok_or_else(|| Error::row("vms", vm.id, "user_id"))?.clone(),
-            osf: osf.ok_or_else(|| Error::row("vms", vm.id, "osf"))?.clone(),
+            user: user.ok_or_else(|| Error::row("vms", &vm.id, "user_id"))?.clone(),
+            osf: osf.ok_or_else(|| Error::row("vms", &vm.id, "osf"))?.clone(),
             di: desired.di.and_then(|di| self.dis.get(&di)).cloned(),
             observed: self.observed.get(&desired.vm).cloned(),
             desired,
