@@ -70,7 +70,7 @@ pub struct WaysIn {
     pub browser: bool,
     /// Something to show: an X session or a desktop environment.
     pub session: bool,
-    /// PAM and logind, for the user's D-Bus and XDG_RUNTIME_DIR.
+    /// PAM and logind, for the user's D-Bus and `XDG_RUNTIME_DIR`.
     pub logind: bool,
 }
 

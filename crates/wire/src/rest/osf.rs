@@ -45,6 +45,7 @@ pub struct EditOsf {
 }
 
 /// Tells `null` from a field that is left out.
+#[expect(clippy::option_option, reason = "left out, null and a size are three things")]
 fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<i64>>, D::Error> {
     Option::deserialize(from).map(Some)
 }

@@ -115,7 +115,10 @@ pub struct EditVm {
     /// The tag it follows, from its next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub di_tag: Option<String>,
-    /// Whether users may connect.
+    /// Its address, from its next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// Whether users are kept from connecting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<bool>,
 }

@@ -1,0 +1,42 @@
+//! Takes the compression off an archive.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::Refusal;
+
+/// The bytes of the tar inside. The kind of compression is told by the first bytes, and must be what
+/// the name says: the host that unpacks it goes by the name.
+pub(super) fn open<'a>(file: impl Read + 'a, name: &str) -> Result<Box<dyn Read + 'a>, Refusal> {
+    let suffix = model::di::ARCHIVES
+        .iter()
+        .filter(|suffix| name.ends_with(**suffix))
+        .max_by_key(|suffix| suffix.len())
+        .ok_or_else(|| Refusal::Suffix { name: name.to_owned() })?;
+    let mut file = BufReader::with_capacity(128 * 1024, file);
+    let damaged = |error| Refusal::Damaged { unpacked: 0, error };
+    let start = file.fill_buf().map_err(damaged)?;
+    let (found, matches) = match start {
+        [] => return Err(Refusal::Truncated { unpacked: 0 }),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", suffix.ends_with("zst")),
+        [0x1f, 0x8b, ..] => ("gzip", suffix.ends_with("gz")),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => ("xz", false),
+        [b'B', b'Z', b'h', ..] => ("bzip2", false),
+        [..] => ("not compressed", *suffix == ".tar"),
+    };
+    if !matches {
+        return Err(Refusal::Mislabelled { name: name.to_owned(), found });
+    }
+    Ok(match found {
+        "zstd" => Box::new(zstd::Decoder::with_buffer(file).map_err(damaged)?),
+        "gzip" => Box::new(MultiGzDecoder::new(file)),
+        _ => Box::new(file),
+    })
+}
+
+/// Whether an error of a decoder means that its input ended too early.
+pub(super) fn is_truncation(error: &io::Error) -> bool {
+    // The zstd binding reports it with this kind too.
+    error.kind() == io::ErrorKind::UnexpectedEof
+}

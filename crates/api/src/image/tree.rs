@@ -1,0 +1,128 @@
+//! What is at a path of an image, with links followed as they would be inside it.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{
+    Limits, Refusal,
+    archive::{Kind, Member},
+    elf::Machine,
+};
+
+/// How many links are followed on the way to a file, as in the kernel.
+const LINKS_MAX: usize = 40;
+/// How deep a folder may be: deeper ones have no path the kernel takes.
+const DEPTH_MAX: usize = 2048;
+
+/// What is kept of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    /// A symbolic link.
+    Link(String),
+    /// A file someone may execute; for which machine, if it is an ELF file.
+    Program(Option<Machine>),
+    /// An os-release file.
+    Text(String),
+    /// Another file that matters by being there.
+    File,
+}
+
+/// The members that matter, by path.
+#[derive(Debug)]
+pub(super) struct Tree {
+    nodes: HashMap<String, Node>,
+    kept: usize,
+    limit: usize,
+}
+
+impl Tree {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { nodes: HashMap::new(), kept: 0, limit: limits.names }
+    }
+
+    /// Takes in a member. A later one of the same name replaces it, as in unpacking.
+    pub(super) fn add(&mut self, member: Member) -> Result<(), Refusal> {
+        let Member { path, kind, head } = member;
+        let node = match kind {
+            Kind::Link { to } => Some(Node::Link(to)),
+            Kind::HardLink { to } => self.nodes.get(&to).cloned(),
+            Kind::File { .. } if path.ends_with("etc/os-release") || path.ends_with("lib/os-release") => {
+                Some(Node::Text(String::from_utf8_lossy(&head).into_owned()))
+            }
+            Kind::File { executable: true } => Some(Node::Program(Machine::of(&head))),
+            Kind::File { executable: false } => {
+                let matters = path.contains("etc/pam.d/") || path.ends_with("etc/X11/Xsession");
+                matters.then_some(Node::File)
+            }
+            Kind::Folder | Kind::Other => None,
+        };
+        let Some(node) = node else {
+            self.nodes.remove(&path);
+            return Ok(());
+        };
+        self.kept += path.len();
+        if let Node::Link(text) | Node::Text(text) = &node {
+            self.kept += text.len();
+        }
+        if self.kept > self.limit {
+            return Err(Refusal::TooMuch { limit: self.limit as u64, what: "bytes of names" });
+        }
+        self.nodes.insert(path, node);
+        Ok(())
+    }
+
+    /// Whether the root of a system could be in this folder: there is an `sbin` with programs, or a
+    /// link of that name.
+    pub(super) fn has_root(&self, folder: &str) -> bool {
+        let sbin = join(folder, "sbin");
+        let below = format!("{sbin}/");
+        self.nodes.contains_key(&sbin) || self.nodes.keys().any(|path| path.starts_with(&below))
+    }
+
+    /// What is at a path below a root, links followed, and the path it really is at; or, in a
+    /// sentence, what is not there.
+    pub(super) fn resolve(&self, root: &str, path: &str) -> Result<(String, &Node), String> {
+        let mut pending: VecDeque<&str> = path.split('/').collect();
+        let mut at: Vec<&str> = Vec::new();
+        let mut found = None;
+        let mut links = 0;
+        while let Some(part) = pending.pop_front() {
+            match part {
+                "" | "." => continue,
+                ".." => {
+                    at.pop();
+                    continue;
+                }
+                part => at.push(part),
+            }
+            if at.len() > DEPTH_MAX {
+                return Err(format!("/{path} leads deeper than any path goes"));
+            }
+            found = self.nodes.get(&join(root, &at.join("/")));
+            if let Some(Node::Link(to)) = found {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(format!("/{path} leads through links in a circle"));
+                }
+                if to.starts_with('/') {
+                    at.clear();
+                } else {
+                    at.pop();
+                }
+                for part in to.split('/').rev() {
+                    pending.push_front(part);
+                }
+                found = None;
+            }
+        }
+        let real = at.join("/");
+        match found {
+            Some(node) => Ok((real, node)),
+            None if links > 0 => Err(format!("/{path} leads to /{real}, which is not in it")),
+            None => Err(format!("there is no /{path} in it")),
+        }
+    }
+}
+
+fn join(root: &str, path: &str) -> String {
+    if root.is_empty() { path.to_owned() } else { format!("{root}/{path}") }
+}

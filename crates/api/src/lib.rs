@@ -1,0 +1,3 @@
+//! REST over the administrator's socket, and what the router asks.
+
+mod image;
