@@ -103,7 +103,10 @@ macro_rules! change_if {
                 value
             }
             $crate::database::Db::Postgres(pool) => {
-                let mut transaction = pool.begin().await?;
+                // Each statement sees what others committed before it: who waited for a row must
+                // see what was done meanwhile.
+                const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+                let mut transaction = pool.begin_with(BEGIN).await?;
                 let $on = &mut *transaction;
                 let (value, changed) = $body;
                 if changed {

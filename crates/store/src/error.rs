@@ -14,7 +14,7 @@ pub enum Error {
         name: String,
     },
     /// The name, address or number is taken.
-    #[error("there is a {noun} {name} already")]
+    #[error("{noun} {name} exists already")]
     Exists {
         /// What kind of thing.
         noun: &'static str,

@@ -49,7 +49,7 @@ impl Noun {
     }
 
     /// The text with this noun's table in place of `@TABLE@`: one of five constants.
-    fn sql(self, text: &str) -> SqlStr {
+    pub(crate) fn sql(self, text: &str) -> SqlStr {
         AssertSqlSafe(text.replace("@TABLE@", self.table())).into_sql_str()
     }
 }
