@@ -209,6 +209,14 @@ pub const ALL: &[Setting] = &[
         "api at start",
     ),
     setting(
+        "path.vma",
+        Kind::Text,
+        "",
+        Scope::File,
+        "The agent that is put into VMs; empty for `qvd-vma` beside this daemon's program, or /usr/lib/qvd/qvd-vma.",
+        "hkd at start",
+    ),
+    setting(
         "user.uid.min",
         Kind::Number(1000, 60_000),
         "10000",
@@ -425,6 +433,17 @@ impl Settings {
         self.set.extend(values);
     }
 
+    /// Puts the rows of the database on top. Rows are not trusted with what only the file may say.
+    pub fn layer_rows(&mut self, rows: impl IntoIterator<Item = (String, String)>) {
+        let allowed = |key: &str| find(key).is_some_and(|setting| setting.scope != Scope::File);
+        self.set.extend(rows.into_iter().filter(|(key, _)| allowed(key)));
+    }
+
+    /// Whether a layer sets this key.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.set.contains_key(key)
+    }
+
     /// The value of a key with every `${key}` replaced. An unknown key is a mistake of the program's
     /// reader, and of the person who wrote `${…}`: both get an error.
     pub fn get(&self, key: &str) -> Result<String, BadSetting> {
@@ -509,6 +528,19 @@ mod tests {
         );
         let error = check("vm.overlay.persistent", "maybe").unwrap_err();
         assert_eq!(error.to_string(), "`maybe` is no value for vm.overlay.persistent: 0 or 1");
+    }
+
+    #[test]
+    fn a_row_cannot_say_what_only_the_file_may() {
+        let mut settings = Settings::default();
+        settings.layer_rows([
+            ("path.vma".into(), "/tmp/evil".into()),
+            ("path.storage.allowed".into(), "/".into()),
+            ("vm.processes.max".into(), "99".into()),
+        ]);
+        assert_eq!(settings.get("path.vma").unwrap(), "");
+        assert_eq!(settings.get("path.storage.allowed").unwrap(), "/var/lib/qvd");
+        assert_eq!(settings.get("vm.processes.max").unwrap(), "99");
     }
 
     #[test]

@@ -1,0 +1,297 @@
+//! Does the planner's steps. Each is idempotent: done twice, or again after a crash in its middle, it
+//! ends in the same state.
+
+use std::{
+    fs, io,
+    os::unix::net::UnixListener,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use model::{Run, Timestamp, di::Di, network::VmNetwork};
+use store::Work;
+
+use crate::{
+    layout::overlay_of,
+    linux::{
+        self, Error,
+        file::Hold,
+        lxc::{Container, Network},
+        mount::{Bind, IdMap},
+        slots,
+    },
+    node::Node,
+    observe::Observation,
+    plan::Step,
+    record::Record,
+};
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The machine said no.
+    #[error(transparent)]
+    Machine(#[from] linux::Error),
+    /// Another holds what it takes: try again soon. Nothing is wrong.
+    #[error("another is busy with it")]
+    Busy,
+    /// Every slot of the machine is taken.
+    #[error("every range of ids is taken")]
+    NoSlot,
+    /// The rows lack what the step needs: they changed meanwhile.
+    #[error("the database changed meanwhile")]
+    Changed,
+}
+
+/// Does a step that only needs the machine. `progress` hears bytes done and all bytes of an unpacking.
+pub fn execute(
+    node: &Node,
+    step: Step,
+    vm: model::VmId,
+    work: Option<&Work>,
+    seen: &Observation,
+    now: Timestamp,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), StepError> {
+    let linux = node.linux.as_ref();
+    let name = node.names.container(vm);
+    let directory = node.directory(vm);
+    match step {
+        Step::Unpack | Step::DiscardBase => make_base(node, step, image(work)?, progress)?,
+        Step::Record => record(node, work.ok_or(StepError::Changed)?)?,
+        Step::DiscardOverlay => {
+            let di = match work.and_then(|work| work.di.as_ref()) {
+                Some(di) => di.id,
+                None => seen.record.as_ref().ok_or(StepError::Changed)?.di(),
+            };
+            node.driver.discard_overlay(&node.layout, di, vm)?;
+        }
+        Step::DiscardOthers => {
+            let keep = work.and_then(|work| work.di.as_ref()).map(|di| di.id);
+            for name in linux.names(&node.layout.overlayfs)? {
+                match overlay_of(&name) {
+                    Some((di, of)) if of == vm && Some(di) != keep => {
+                        node.driver.discard_overlay(&node.layout, di, vm)?;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Step::Snapshot => {
+            let di = image(work)?;
+            let run = seen.record.as_ref().map_or(Run::NONE, Record::run);
+            let lock = node.layout.base_lock(di);
+            let _held = linux.lock(&lock, Hold::Shared)?.ok_or(StepError::Busy)?;
+            node.driver.make_overlay(&node.layout, di, vm, run)?;
+        }
+        Step::MountRoot => mount_root(node, known(seen)?)?,
+        Step::MountHome => mount_home(node, work.ok_or(StepError::Changed)?, known(seen)?)?,
+        Step::AllowNetwork => {
+            let source = known(seen)?.source();
+            linux.allow(&source)?;
+            node.allowed().insert(source.link);
+        }
+        Step::Start => start(node, work.ok_or(StepError::Changed)?, known(seen)?)?,
+        Step::Inject => inject(node, vm)?,
+        Step::AskToStop => {
+            let mut record = known(seen)?.clone();
+            record.stop_asked_at.get_or_insert(now.0);
+            record.write(linux, &directory)?;
+            linux.ask_to_stop(&node.layout.vms, &name)?;
+        }
+        Step::Kill => linux.kill(&node.layout.vms, &name)?,
+        Step::RemoveLink => linux.remove_link(&node.names.link(vm))?,
+        Step::ForbidNetwork => {
+            if let Some(record) = &seen.record {
+                linux.forbid(&record.source())?;
+            }
+            node.allowed().remove(&node.names.link(vm));
+        }
+        Step::RemoveGroups => linux.remove_cgroups(&name)?,
+        Step::UnmountHome => linux.detach(&directory.join("home"))?,
+        Step::UnmountRoot => {
+            linux.detach(&node.layout.mounted_root(vm))?;
+            linux.detach(&directory.join("root"))?;
+            linux.remove_folder(&node.layout.mounted_root(vm))?;
+        }
+        Step::Forget => {
+            if let Some(record) = &seen.record {
+                linux.release_slot(record.slot, &directory)?;
+            }
+            linux.remove_folder(&directory)?;
+        }
+        // These speak with the agent or the database: see `reconcile`.
+        Step::Prepare | Step::NoteEnd => return Err(StepError::Changed),
+    }
+    Ok(())
+}
+
+fn image(work: Option<&Work>) -> Result<&Di, StepError> {
+    work.and_then(|work| work.di.as_ref()).ok_or(StepError::Changed)
+}
+
+fn known(seen: &Observation) -> Result<&Record, StepError> {
+    seen.record.as_ref().ok_or(StepError::Changed)
+}
+
+/// Makes or deletes a base, alone: of several VMs that want it, one does and the others wait.
+fn make_base(
+    node: &Node,
+    step: Step,
+    di: &Di,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), StepError> {
+    let lock = node.layout.base_lock(di);
+    let _held = node.linux.lock(&lock, Hold::Alone)?.ok_or(StepError::Busy)?;
+    if step == Step::DiscardBase {
+        return Ok(node.driver.discard_base(&node.layout, di)?);
+    }
+    // Who waited for the lock may find it made.
+    if node.driver.base(&node.layout, di)?.is_none() {
+        tracing::info!(image = %di.path, "unpacking an image");
+        node.driver.make_base(&node.layout, di, progress)?;
+        tracing::info!(image = %di.path, "the image is unpacked");
+    }
+    Ok(())
+}
+
+fn record(node: &Node, work: &Work) -> Result<(), StepError> {
+    let linux = node.linux.as_ref();
+    let vm = work.vm.id;
+    let directory = node.directory(vm);
+    linux.make_folder(&directory, 0o700)?;
+    let slot = linux.claim_slot(&directory)?.ok_or(StepError::NoSlot)?;
+    let record = Record {
+        vm: vm.0,
+        run: work.desired.run.0,
+        di: image(Some(work))?.id.0,
+        slot,
+        owner: (work.user.uid, work.user.gid),
+        link: node.names.link(vm),
+        mac: VmNetwork::mac(&node.settings().mac_prefix, work.vm.ip),
+        address: work.vm.ip,
+        started: false,
+        stop_asked_at: None,
+        noted: false,
+    };
+    Ok(record.write(linux, &directory)?)
+}
+
+/// Mounts the overlay twice: where people look for it, below a folder that only root may enter, and
+/// in the run directory, where the container's own root may fetch it.
+fn mount_root(node: &Node, record: &Record) -> Result<(), StepError> {
+    let linux = node.linux.as_ref();
+    let vm = record.vm();
+    let directory = node.directory(vm);
+    let base = slots::base_of(record.slot);
+    let tree = node.driver.tree(&node.layout, record.di(), vm);
+    linux.let_in(&directory, base)?;
+    for to in [directory.join("root"), node.layout.mounted_root(vm)] {
+        linux.make_folder(&to, 0o700)?;
+        if !linux.is_mounted(&to)? {
+            let map = IdMap::container(base);
+            linux.bind(&Bind { from: tree.clone(), to, map, suid: true })?;
+        }
+    }
+    Ok(())
+}
+
+fn mount_home(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
+    let linux = node.linux.as_ref();
+    let vm = record.vm();
+    let home = node.layout.home(vm);
+    let (uid, gid) = record.owner;
+    linux.make_owned_folder(&home, 0, 0, 0o755)?;
+    linux.make_owned_folder(&home.join(&work.user.login), uid, gid, 0o700)?;
+    let to = node.directory(vm).join("home");
+    linux.make_folder(&to, 0o700)?;
+    let map = IdMap::one(slots::base_of(record.slot), uid, gid);
+    Ok(linux.bind(&Bind { from: home, to, map, suid: false })?)
+}
+
+fn start(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
+    let linux = node.linux.as_ref();
+    let vm = record.vm();
+    let directory = node.directory(vm);
+    mount_root(node, record)?;
+    let settings = node.settings();
+    let container = Container {
+        name: node.names.container(vm),
+        path: node.layout.vms.clone(),
+        hostname: hostname(&work.vm.name),
+        root: directory.join("root"),
+        home: work.osf.has_home().then(|| (directory.join("home"), "/home".to_owned())),
+        base_id: slots::base_of(record.slot),
+        memory: work.osf.memory,
+        processes: settings.processes,
+        network: Network {
+            bridge: node.names.bridge.clone(),
+            link: record.link.clone(),
+            mac: record.mac.clone(),
+            address: record.address,
+            prefix: node.network.prefix,
+            gateway: node.network.gateway,
+        },
+    };
+    let lock = linux.lock(&directory.join("lock"), Hold::Alone)?.ok_or(StepError::Busy)?;
+    Record { started: true, ..record.clone() }.write(linux, &directory)?;
+    tracing::info!(%vm, run = record.run, "starting a container");
+    linux.start(&container, lock)?;
+    Ok(())
+}
+
+/// A VM's name as a host name: letters, digits and dashes.
+pub fn hostname(name: &str) -> String {
+    let good = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = name.chars().map(good).take(63).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "desktop".to_owned() } else { name.to_owned() }
+}
+
+/// How long a container may take until a program can be put into it.
+const INJECT_WITHIN: Duration = Duration::from_secs(10);
+
+fn inject(node: &Node, vm: model::VmId) -> Result<(), StepError> {
+    let name = node.names.container(vm);
+    let listener = listen(&node.agent_socket(vm)).map_err(|source| Error::System {
+        doing: format!("listen on {}", node.agent_socket(vm).display()),
+        source,
+    })?;
+    let until = Instant::now() + INJECT_WITHIN;
+    let vms = &node.layout.vms;
+    loop {
+        let failed = match node.linux.inject(vms, &name, &node.vma, &listener) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        // A container that is only just being made cannot be entered yet.
+        let gone = node.linux.monitor(vms, &name)?.is_none()
+            && node.linux.lock(&node.directory(vm).join("lock"), Hold::Alone)?.is_some();
+        if gone || Instant::now() > until || failed.is_missing() {
+            return Err(failed.into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A fresh listening socket at a path that only root can reach.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    UnixListener::bind(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_name_is_made_of_any_name() {
+        assert_eq!(hostname("Ada's desk"), "ada-s-desk");
+        assert_eq!(hostname("ñ"), "desktop");
+        assert_eq!(hostname(&"x".repeat(80)).len(), 63);
+        assert_eq!(hostname("--a--"), "a");
+    }
+}

@@ -1,0 +1,128 @@
+//! Where things are: the folders of the storage, and the run directories.
+
+use std::path::PathBuf;
+
+use model::{DiId, VmId, di::Di, settings::BadSetting, settings::Settings};
+
+/// The folders of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Storage paths must lie below this folder.
+    pub allowed: PathBuf,
+    /// Holds all others.
+    pub root: PathBuf,
+    /// Registered images.
+    pub images: PathBuf,
+    /// Unpacked images.
+    pub basefs: PathBuf,
+    /// What VMs write.
+    pub overlayfs: PathBuf,
+    /// Roots of running VMs.
+    pub rootfs: PathBuf,
+    /// Homes.
+    pub homefs: PathBuf,
+    /// Run directories, one for each VM that runs.
+    pub vms: PathBuf,
+    /// Sockets that hkd makes.
+    pub sockets: PathBuf,
+}
+
+impl Layout {
+    /// From the settings of this host.
+    pub fn from_settings(settings: &Settings) -> Result<Self, BadSetting> {
+        let path = |key: &str| settings.get(key).map(PathBuf::from);
+        let run = path("path.run")?;
+        Ok(Self {
+            allowed: path("path.storage.allowed")?,
+            root: path("path.storage.root")?,
+            images: path("path.storage.images")?,
+            basefs: path("path.storage.basefs")?,
+            overlayfs: path("path.storage.overlayfs")?,
+            rootfs: path("path.storage.rootfs")?,
+            homefs: path("path.storage.homefs")?,
+            vms: run.join("vms"),
+            sockets: run.join("hkd"),
+        })
+    }
+
+    /// The folders of the storage that hkd makes and owns, `0700`.
+    pub fn owned(&self) -> [&PathBuf; 3] {
+        [&self.basefs, &self.overlayfs, &self.rootfs]
+    }
+
+    /// Every path of the storage, with the key it was set by.
+    pub fn storage(&self) -> [(&'static str, &PathBuf); 6] {
+        [
+            ("path.storage.root", &self.root),
+            ("path.storage.images", &self.images),
+            ("path.storage.basefs", &self.basefs),
+            ("path.storage.overlayfs", &self.overlayfs),
+            ("path.storage.rootfs", &self.rootfs),
+            ("path.storage.homefs", &self.homefs),
+        ]
+    }
+
+    /// An image's file.
+    pub fn image(&self, di: &Di) -> PathBuf {
+        self.images.join(&di.path)
+    }
+
+    /// An image's base.
+    pub fn base(&self, di: &Di) -> PathBuf {
+        self.basefs.join(&di.path)
+    }
+
+    /// A base while it is being filled.
+    pub fn partial_base(&self, di: &Di) -> PathBuf {
+        self.basefs.join(format!("{}.partial", di.path))
+    }
+
+    /// The lock on a base: held alone by who makes or deletes it, shared by who snapshots it.
+    pub fn base_lock(&self, di: &Di) -> PathBuf {
+        self.basefs.join(format!("lock.{}", di.path))
+    }
+
+    /// What a VM writes over an image.
+    pub fn overlay(&self, di: DiId, vm: VmId) -> PathBuf {
+        self.overlayfs.join(overlay_name(di, vm))
+    }
+
+    /// Where a VM's root is mounted.
+    pub fn mounted_root(&self, vm: VmId) -> PathBuf {
+        self.rootfs.join(format!("{vm}-fs"))
+    }
+
+    /// A VM's home.
+    pub fn home(&self, vm: VmId) -> PathBuf {
+        self.homefs.join(format!("{vm}-fs"))
+    }
+
+    /// The file that says which installation the storage belongs to.
+    pub fn owner(&self) -> PathBuf {
+        self.basefs.join("installation")
+    }
+}
+
+fn overlay_name(di: DiId, vm: VmId) -> String {
+    format!("{di}-{vm}-overlayfs")
+}
+
+/// The image and VM of an overlay's name.
+pub fn overlay_of(name: &str) -> Option<(DiId, VmId)> {
+    let (di, vm) = name.strip_suffix("-overlayfs")?.split_once('-')?;
+    let (di, vm) = (di.parse().ok()?, vm.parse().ok()?);
+    (overlay_name(di, vm) == name).then_some((di, vm))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_names_its_image_and_vm() {
+        assert_eq!(overlay_of("2-3-overlayfs"), Some((DiId(2), VmId(3))));
+        for foreign in ["2-3", "02-3-overlayfs", "2-3-4-overlayfs", "-3-overlayfs", "lost+found"] {
+            assert_eq!(overlay_of(foreign), None, "{foreign}");
+        }
+    }
+}

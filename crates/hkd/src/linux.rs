@@ -1,0 +1,131 @@
+//! The door to the machine.
+//!
+//! Nothing outside this module touches a disk, a mount, a link, a container or a program. [`Linux`] is
+//! what the rest of hkd sees of it; [`real::Real`] is the machine.
+
+pub mod btrfs;
+pub mod cgroup;
+pub mod command;
+mod error;
+
+pub mod file;
+pub mod firewall;
+pub mod link;
+pub mod lxc;
+pub mod mount;
+pub mod names;
+pub mod real;
+pub mod slots;
+pub mod unpack;
+
+use std::{
+    fmt::Debug,
+    net::Ipv4Addr,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+};
+
+pub use error::{Error, Result};
+
+use btrfs::Subvolume;
+use file::Hold;
+use firewall::Source;
+use lxc::{Container, End, Monitor};
+use mount::Bind;
+use unpack::Archive;
+
+/// A lock that is held until this is dropped, here and in every program that inherited it.
+#[derive(Debug)]
+pub struct Lock(pub Option<std::fs::File>);
+
+/// What hkd can see and do on its machine. Every call blocks; every change is idempotent: doing it
+/// twice, or again after a crash in the middle, ends in the same state.
+pub trait Linux: Debug + Send + Sync {
+    /// The content of a small file; `None` when it is not there.
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>>;
+    /// Writes a small file whole or not at all, on the disk when it returns.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()>;
+    /// Makes a folder and its parents.
+    fn make_folder(&self, path: &Path, mode: u32) -> Result<()>;
+    /// Makes a folder that belongs to a user; one that is there is left alone.
+    fn make_owned_folder(&self, path: &Path, uid: u32, gid: u32, mode: u32) -> Result<()>;
+    /// Lets the root of a container, and nobody else but root, pass through a folder: its group
+    /// becomes the first id of the container's slot, which no account of the host has.
+    fn let_in(&self, path: &Path, base_id: u32) -> Result<()>;
+    /// Removes a folder of ours with its files, without ever descending into another.
+    fn remove_folder(&self, path: &Path) -> Result<()>;
+    /// The names in a folder.
+    fn names(&self, path: &Path) -> Result<Vec<String>>;
+    /// Takes a lock without waiting; `None` when another holds it.
+    fn lock(&self, path: &Path, hold: Hold) -> Result<Option<Lock>>;
+
+    /// Whether a path is on btrfs.
+    fn is_btrfs(&self, path: &Path) -> Result<bool>;
+    /// The subvolume at a path.
+    fn subvolume(&self, path: &Path) -> Result<Option<Subvolume>>;
+    /// Makes an empty subvolume.
+    fn create_subvolume(&self, path: &Path) -> Result<()>;
+    /// Makes a writable snapshot.
+    fn snapshot(&self, from: &Path, to: &Path) -> Result<()>;
+    /// Deletes a subvolume with those inside it.
+    fn delete_subvolume(&self, path: &Path) -> Result<()>;
+    /// Puts a subvolume on the disk, notes what it stands for, makes it read-only, and gives it its
+    /// final name: the rename is the commit.
+    fn seal(&self, partial: &Path, received: [u8; 16], whole: &Path) -> Result<()>;
+    /// Marks a subvolume with the run it belongs to.
+    fn set_tag(&self, path: &Path, run: i64) -> Result<()>;
+    /// The run a subvolume is marked with.
+    fn tag(&self, path: &Path) -> Result<Option<i64>>;
+    /// Unpacks an image into a folder. `progress` hears bytes read and all bytes.
+    fn unpack(
+        &self,
+        archive: &Archive,
+        into: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()>;
+
+    /// Mounts a folder with mapped ids.
+    fn bind(&self, bind: &Bind) -> Result<()>;
+    /// Takes a mount away.
+    fn detach(&self, path: &Path) -> Result<()>;
+    /// Whether a path is the root of a mount.
+    fn is_mounted(&self, path: &Path) -> Result<bool>;
+
+    /// Takes the lowest free slot for a run directory; `None` when all are taken.
+    fn claim_slot(&self, run_directory: &Path) -> Result<Option<u32>>;
+    /// Gives a slot back.
+    fn release_slot(&self, slot: u32, run_directory: &Path) -> Result<()>;
+
+    /// Starts a container; its monitor inherits the lock.
+    fn start(&self, container: &Container, lock: Lock) -> Result<Monitor>;
+    /// The monitor of a container.
+    fn monitor(&self, path: &Path, name: &str) -> Result<Option<Monitor>>;
+    /// The process id of a container's init.
+    fn init(&self, path: &Path, name: &str) -> Result<Option<i32>>;
+    /// Asks a container to shut down.
+    fn ask_to_stop(&self, path: &Path, name: &str) -> Result<()>;
+    /// Ends a container.
+    fn kill(&self, path: &Path, name: &str) -> Result<()>;
+    /// Puts the agent into a container, with the socket it is to listen on.
+    fn inject(&self, path: &Path, name: &str, program: &Path, socket: &UnixListener) -> Result<()>;
+    /// How the container of a run directory ended.
+    fn end(&self, run_directory: &Path) -> End;
+
+    /// The control groups of a container that are there.
+    fn cgroups(&self, container: &str) -> Vec<PathBuf>;
+    /// Kills what is in a container's groups and removes them.
+    fn remove_cgroups(&self, container: &str) -> Result<()>;
+
+    /// Whether a link is there.
+    fn link_exists(&self, name: &str) -> bool;
+    /// Takes a link away.
+    fn remove_link(&self, name: &str) -> Result<()>;
+    /// Makes the bridge and the firewall's tables.
+    fn ensure_network(&self, address: Ipv4Addr, network: Ipv4Addr, prefix: u8) -> Result<()>;
+    /// Lets a VM send from its addresses.
+    fn allow(&self, source: &Source) -> Result<()>;
+    /// Takes that back.
+    fn forbid(&self, source: &Source) -> Result<()>;
+    /// What is let through now.
+    fn allowed(&self) -> Result<Vec<Source>>;
+}

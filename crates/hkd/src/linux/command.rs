@@ -1,0 +1,252 @@
+//! The one door through which hkd starts other programs.
+//!
+//! One long-lived thread starts them all: a parent-death signal follows the thread that forked, and a
+//! descriptor made inheritable for one program is not inherited by another that starts meanwhile.
+//! Arguments are logged at debug; nothing secret is ever an argument.
+
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    io::{self, Read},
+    os::fd::{AsRawFd, OwnedFd},
+    process::{Child, ExitStatus, Stdio},
+    sync::{LazyLock, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::error::{Doing, Error, Result};
+
+/// A program to run.
+#[derive(Debug)]
+pub struct Command {
+    program: String,
+    arguments: Vec<OsString>,
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    inherit: Vec<OwnedFd>,
+    own_session: bool,
+}
+
+/// How much of what a program says is kept: the end of it.
+const SAID_MAX: usize = 4096;
+
+struct Job {
+    command: Command,
+    reply: mpsc::Sender<io::Result<Child>>,
+}
+
+static STARTER: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
+    let (sender, jobs) = mpsc::channel::<Job>();
+    thread::Builder::new()
+        .name("starter".to_owned())
+        .spawn(move || {
+            for Job { command, reply } in jobs {
+                // The one who asked may have gone: then the child is an orphan that ends by itself.
+                let _ = reply.send(command.spawn_here());
+            }
+        })
+        .expect("a process can have one more thread at its start");
+    sender
+});
+
+impl Command {
+    /// A program by its name or path.
+    pub fn new(program: impl Into<String>) -> Self {
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            stdin: None,
+            stdout: None,
+            inherit: Vec::new(),
+            own_session: false,
+        }
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// What it reads; otherwise nothing.
+    #[must_use]
+    pub fn stdin(mut self, from: OwnedFd) -> Self {
+        self.stdin = Some(from);
+        self
+    }
+
+    /// Where it writes; otherwise what it says is kept for the error.
+    #[must_use]
+    pub fn stdout(mut self, to: OwnedFd) -> Self {
+        self.stdout = Some(to);
+        self
+    }
+
+    /// A descriptor the program inherits under the number it has in this process, which is returned.
+    pub fn inherit(&mut self, descriptor: OwnedFd) -> i32 {
+        let number = descriptor.as_raw_fd();
+        self.inherit.push(descriptor);
+        number
+    }
+
+    /// The program gets a session of its own and outlives this daemon.
+    #[must_use]
+    pub fn own_session(mut self) -> Self {
+        self.own_session = true;
+        self
+    }
+
+    /// Starts it without waiting. With no other place given, what it says goes to /dev/null.
+    pub fn spawn(self) -> Result<Child> {
+        let program = self.program.clone();
+        let (reply, answer) = mpsc::channel();
+        let lost = || io::Error::other("the starter has ended");
+        STARTER
+            .send(Job { command: self, reply })
+            .map_err(|_| lost())
+            .and_then(|()| answer.recv().map_err(|_| lost())?)
+            .doing(|| format!("run {program}"))
+    }
+
+    /// Runs it to its end. What it said is returned, or is in the error.
+    pub fn run(mut self, within: Duration) -> Result<String> {
+        let program = self.program.clone();
+        let doing = || format!("run {program}");
+        let (mut out, out_at) = io::pipe().doing(doing)?;
+        if self.stdout.is_none() {
+            self.stdout = Some(out_at.into());
+        }
+        let mut child = self.spawn()?;
+        let reader = thread::spawn(move || {
+            let mut said = Vec::new();
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = out.read(&mut buffer) {
+                said.extend_from_slice(buffer.get(..read).unwrap_or_default());
+                if said.len() > 16 * SAID_MAX {
+                    said.drain(..said.len() - SAID_MAX);
+                }
+            }
+            said
+        });
+        let status = wait(&mut child, within).doing(doing)?;
+        let Some(status) = status else {
+            return Err(Error::Timeout { program, seconds: within.as_secs() });
+        };
+        let said = reader.join().unwrap_or_default();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        judge(&program, status, said)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    fn spawn_here(self) -> io::Result<Child> {
+        let mut line = self.program.clone();
+        for argument in &self.arguments {
+            let _ = write!(line, " {}", argument.display());
+        }
+        tracing::debug!(command = line, "starting a program");
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.arguments).env_clear();
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("LC_ALL", "C.UTF-8").current_dir("/");
+        command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from));
+        match self.stdout {
+            Some(out) => {
+                command.stderr(Stdio::from(out.try_clone()?)).stdout(Stdio::from(out));
+            }
+            None => {
+                command.stderr(Stdio::null()).stdout(Stdio::null());
+            }
+        }
+        if self.own_session {
+            use std::os::unix::process::CommandExt;
+            // A process group of its own: a signal to the daemon's group does not reach it.
+            command.process_group(0);
+        }
+        for descriptor in &self.inherit {
+            rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
+        }
+        let child = command.spawn();
+        for descriptor in &self.inherit {
+            rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
+        }
+        child
+    }
+}
+
+/// Waits for a child; ends it when its time is up and returns `None`.
+pub fn wait(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus>> {
+    let pid = rustix::process::Pid::from_child(child);
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    let until = Instant::now() + within;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        let mut polled = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        let timeout = rustix::event::Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match rustix::event::poll(&mut polled, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Success, or an error with the end of what the program said.
+pub fn judge(program: &str, status: ExitStatus, said: String) -> Result<String> {
+    if status.success() {
+        return Ok(said);
+    }
+    let said = said.trim();
+    let skip = said.len().saturating_sub(SAID_MAX);
+    let start = (skip..said.len()).find(|at| said.is_char_boundary(*at)).unwrap_or(said.len());
+    let tail = said.get(start..).unwrap_or_default().lines().rev().take(4).collect::<Vec<_>>();
+    let said = tail.into_iter().rev().collect::<Vec<_>>().join("; ");
+    let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
+    Err(Error::Program { program: program.to_owned(), status: status.to_string(), said })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_program_is_quoted_and_a_slow_one_is_ended() {
+        let long = Duration::from_secs(20);
+        let said = Command::new("sh").args(["-c", "echo no room >&2; exit 3"]).run(long);
+        assert_eq!(said.unwrap_err().to_string(), "sh failed (exit status: 3): no room");
+        let slow = Command::new("sh").args(["-c", "exec sleep 600"]).run(Duration::from_millis(50));
+        assert!(matches!(slow, Err(Error::Timeout { .. })));
+        let missing = Command::new("/no/such/program").run(long).unwrap_err();
+        assert!(missing.is_missing(), "{missing}");
+    }
+
+    #[test]
+    fn a_descriptor_is_inherited_by_its_program_and_no_other() {
+        let (mut read, write) = io::pipe().unwrap();
+        let mut command = Command::new("sh");
+        let number = command.inherit(write.into());
+        let script = format!("echo through >&{number}");
+        command.args(["-c", &script]).run(Duration::from_secs(20)).unwrap();
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through\n");
+    }
+}

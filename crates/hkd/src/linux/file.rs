@@ -1,0 +1,118 @@
+//! Small files that are written whole or not at all.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::error::{Doing, Result, show};
+
+/// The content of a file; `None` when it is not there.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).doing(|| format!("read {}", show(path))),
+    }
+}
+
+/// Writes a file beside its place, syncs it, and renames it: whoever reads sees all or nothing.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let doing = || format!("write {}", show(path));
+    let fresh = path.with_extension("new");
+    let mut options = File::options();
+    let mut file =
+        options.write(true).create(true).truncate(true).mode(0o600).open(&fresh).doing(doing)?;
+    file.write_all(bytes).doing(doing)?;
+    file.sync_all().doing(doing)?;
+    fs::rename(&fresh, path).doing(doing)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    File::open(folder).and_then(|folder| folder.sync_all()).doing(doing)
+}
+
+/// Makes a folder with its parents; there already is fine.
+pub fn make_folder(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .doing(|| format!("make the folder {}", show(path)))
+}
+
+/// Removes a folder of ours and the files and empty folders in it; not there is fine. It never
+/// descends: what is mounted inside, or has grown inside, is not ours to remove and makes it fail.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    let doing = || format!("remove {}", show(path));
+    let gone = |result: io::Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    for name in names(path)? {
+        let inner = path.join(name);
+        let folder = fs::symlink_metadata(&inner).is_ok_and(|found| found.is_dir());
+        let removed = if folder { fs::remove_dir(&inner) } else { fs::remove_file(&inner) };
+        gone(removed).doing(doing)?;
+    }
+    gone(fs::remove_dir(path)).doing(doing)
+}
+
+/// Makes a folder that belongs to a user; there already is fine, and is left as it is.
+pub fn make_owned_folder(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<()> {
+    let doing = || format!("make the folder {}", show(path));
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => std::os::unix::fs::lchown(path, Some(uid), Some(gid)).doing(doing),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error).doing(doing),
+    }
+}
+
+/// Lets a group pass through a folder, and nobody else but root.
+pub fn let_in(path: &Path, gid: u32) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let doing = || format!("open {} to its container", show(path));
+    std::os::unix::fs::lchown(path, Some(0), Some(gid)).doing(doing)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o710)).doing(doing)
+}
+
+/// The names in a folder; none when it is not there.
+pub fn names(path: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).doing(|| format!("look into {}", show(path))),
+    };
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// With others who share it.
+    Shared,
+    /// Alone.
+    Alone,
+}
+
+/// Takes the lock of a file or folder without waiting; `None` when another holds it.
+pub fn lock(path: &Path, hold: Hold) -> Result<Option<File>> {
+    let doing = || format!("lock {}", show(path));
+    let file = if path.is_dir() {
+        File::open(path)
+    } else {
+        File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
+    }
+    .doing(doing)?;
+    let operation = match hold {
+        Hold::Shared => FlockOperation::NonBlockingLockShared,
+        Hold::Alone => FlockOperation::NonBlockingLockExclusive,
+    };
+    match flock(&file, operation) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error).doing(doing),
+    }
+}

@@ -1,0 +1,85 @@
+//! The node's bridge and the host's ends of the VMs' links, by rtnetlink.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
+
+use futures::TryStreamExt;
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, new_connection};
+
+use super::error::{Doing, Error, Result};
+
+/// Whether a link is there.
+pub fn exists(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
+}
+
+/// Makes the bridge with its address, if it is not there, and lets the kernel forward.
+pub fn ensure_bridge(name: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    if exists(name) && !Path::new("/sys/class/net").join(name).join("bridge").exists() {
+        return Err(Error::Unexpected {
+            what: format!("the link {name}"),
+            why: "it is no bridge: choose another name with vm.network.bridge".to_owned(),
+        });
+    }
+    with_netlink(&format!("make the bridge {name}"), async |handle| {
+        let index = match index(&handle, name).await? {
+            Some(index) => index,
+            None => {
+                handle.link().add(LinkBridge::new(name).build()).execute().await?;
+                index(&handle, name).await?.ok_or(rtnetlink::Error::RequestFailed)?
+            }
+        };
+        handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
+        match handle.address().add(index, IpAddr::V4(address), prefix).execute().await {
+            // It has the address.
+            Err(rtnetlink::Error::NetlinkError(message)) if message.raw_code() == -libc::EEXIST => {
+                Ok(())
+            }
+            other => other,
+        }
+    })?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").doing(|| "switch IPv4 forwarding on".to_owned())
+}
+
+/// Takes a link away; not there is fine.
+pub fn remove(name: &str) -> Result<()> {
+    with_netlink(&format!("remove the link {name}"), async |handle| {
+        match index(&handle, name).await? {
+            Some(index) => handle.link().del(index).execute().await,
+            None => Ok(()),
+        }
+    })
+}
+
+async fn index(handle: &Handle, name: &str) -> Result<Option<u32>, rtnetlink::Error> {
+    let mut links = handle.link().get().match_name(name.to_owned()).execute();
+    match links.try_next().await {
+        Ok(link) => Ok(link.map(|link| link.header.index)),
+        Err(rtnetlink::Error::NetlinkError(message)) if message.raw_code() == -libc::ENODEV => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A conversation with the kernel, from a thread that may block.
+fn with_netlink<T>(
+    doing: &str,
+    talk: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error>,
+) -> Result<T> {
+    let failed = |source: std::io::Error| Error::System { doing: doing.to_owned(), source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    runtime.block_on(async {
+        let (connection, handle, _) = new_connection().map_err(failed)?;
+        let pump = tokio::spawn(connection);
+        let result = talk(handle).await;
+        pump.abort();
+        result.map_err(|error| failed(std::io::Error::other(error)))
+    })
+}

@@ -1,0 +1,451 @@
+//! Containers, through LXC's commands and a configuration file we write.
+//!
+//! `lxc-start -F` is started by us and stays as the container's *monitor*: it outlives this daemon.
+//! A monitor that lives is found by its command socket, an abstract unix socket whose name holds the
+//! run directory's path: whoever listens there is it.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{self, Write as _},
+    net::Ipv4Addr,
+    os::{
+        fd::{AsFd, OwnedFd},
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    command::Command,
+    error::{Doing, Error, Result, show},
+};
+
+/// What a container is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its name, and that of its run directory.
+    pub name: String,
+    /// Where run directories are.
+    pub path: PathBuf,
+    /// The host name inside.
+    pub hostname: String,
+    /// Its root, mounted with the ids of its slot.
+    pub root: PathBuf,
+    /// The home, mounted with the owner's ids, and where it appears inside.
+    pub home: Option<(PathBuf, String)>,
+    /// The first of its 65,536 ids.
+    pub base_id: u32,
+    /// Memory limit in MiB.
+    pub memory: i64,
+    /// How many processes and threads it may have.
+    pub processes: i64,
+    /// Its network.
+    pub network: Network,
+}
+
+/// A container's network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The bridge it hangs on.
+    pub bridge: String,
+    /// The host's end of its link.
+    pub link: String,
+    /// Hardware address.
+    pub mac: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Prefix length of the network.
+    pub prefix: u8,
+    /// The gateway.
+    pub gateway: Ipv4Addr,
+}
+
+/// The process that watches over a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Monitor {
+    /// Its process id.
+    pub pid: i32,
+}
+
+/// How a container came to its end, by its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was shut down from inside.
+    ShutDown,
+    /// Its init died of this.
+    Died(String),
+    /// It never came up, because of this.
+    NeverStarted(String),
+}
+
+/// What a guest's root must not have.
+const DROPPED: &str = "audit_control bpf mac_admin mac_override perfmon sys_module sys_rawio sys_time syslog wake_alarm";
+
+/// System calls that fail in a guest. Subvolumes made inside would be missing from snapshots of the
+/// overlay, hence the requests of btrfs (`SUBVOL_CREATE`, `SNAP_CREATE` and their second versions).
+const SECCOMP: &str = "2
+denylist
+reject_force_umount
+[all]
+acct errno 1
+bpf errno 1
+clock_adjtime errno 1
+clock_settime errno 1
+delete_module errno 1
+finit_module errno 1
+init_module errno 1
+ioctl errno 1 [1,0x5000940e,SCMP_CMP_MASKED_EQ,0xffffffff]
+ioctl errno 1 [1,0x50009401,SCMP_CMP_MASKED_EQ,0xffffffff]
+ioctl errno 1 [1,0x50009417,SCMP_CMP_MASKED_EQ,0xffffffff]
+ioctl errno 1 [1,0x50009418,SCMP_CMP_MASKED_EQ,0xffffffff]
+kexec_file_load errno 1
+kexec_load errno 1
+open_by_handle_at errno 1
+perf_event_open errno 1
+quotactl errno 1
+settimeofday errno 1
+swapoff errno 1
+swapon errno 1
+syslog errno 1
+userfaultfd errno 1
+";
+
+/// Whether a value can stand in LXC's configuration without meaning more than itself.
+fn plain(value: &str) -> bool {
+    !value.is_empty() && !value.contains(|c: char| c.is_control() || c.is_whitespace() || c == '#')
+}
+
+impl Container {
+    /// The run directory.
+    pub fn directory(&self) -> PathBuf {
+        self.path.join(&self.name)
+    }
+
+    /// The log that LXC writes.
+    pub fn log(&self) -> PathBuf {
+        log_of(&self.directory())
+    }
+
+    /// LXC's configuration, line by line.
+    pub fn config(&self) -> Result<String> {
+        let root = self.root.display().to_string();
+        let directory = self.directory().display().to_string();
+        let Network { bridge, link, mac, address, prefix, gateway } = &self.network;
+        for value in [&self.name, &self.hostname, &root, &directory, bridge, link, mac] {
+            if !plain(value) {
+                return Err(Error::Unexpected {
+                    what: format!("`{value}`"),
+                    why: "it cannot stand in a container's configuration".to_owned(),
+                });
+            }
+        }
+        let base = self.base_id;
+        let mut text = format!(
+            "lxc.uts.name = {}\n\
+             lxc.rootfs.path = dir:{root}\n\
+             lxc.idmap = u 0 {base} 65536\n\
+             lxc.idmap = g 0 {base} 65536\n\
+             lxc.cap.drop = {DROPPED}\n\
+             lxc.seccomp.profile = {directory}/seccomp\n\
+             lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed\n\
+             lxc.autodev = 1\n\
+             lxc.tty.max = 0\n\
+             lxc.pty.max = 1024\n\
+             lxc.console.path = none\n\
+             lxc.net.0.type = veth\n\
+             lxc.net.0.name = eth0\n\
+             lxc.net.0.flags = up\n\
+             lxc.net.0.link = {bridge}\n\
+             lxc.net.0.veth.pair = {link}\n\
+             lxc.net.0.hwaddr = {mac}\n\
+             lxc.net.0.ipv4.address = {address}/{prefix}\n\
+             lxc.net.0.ipv4.gateway = {gateway}\n\
+             lxc.log.level = INFO\n\
+             lxc.log.file = {directory}/lxc.log\n",
+            self.hostname
+        );
+        if let Some((from, to)) = &self.home {
+            let from = from.display().to_string();
+            let inside = to.trim_start_matches('/');
+            if !plain(&from) || !plain(inside) || inside.split('/').any(|part| part == "..") {
+                return Err(Error::Unexpected {
+                    what: format!("the home {from} at {to}"),
+                    why: "it cannot stand in a container's configuration".to_owned(),
+                });
+            }
+            let _ = writeln!(
+                text,
+                "lxc.mount.entry = {from} {inside} none bind,nosuid,nodev,create=dir 0 0"
+            );
+        }
+        if !apparmor() {
+            text.push_str("lxc.apparmor.profile = unconfined\n");
+        }
+        let bytes = self.memory.saturating_mul(1024 * 1024);
+        let processes = self.processes;
+        let limits = if unified() {
+            format!(
+                "lxc.cgroup2.memory.max = {bytes}\n\
+                 lxc.cgroup2.memory.swap.max = 0\n\
+                 lxc.cgroup2.pids.max = {processes}\n\
+                 lxc.cgroup2.cpu.weight = 100\n"
+            )
+        } else {
+            format!(
+                "lxc.cgroup.memory.limit_in_bytes = {bytes}\n\
+                 lxc.cgroup.pids.max = {processes}\n\
+                 lxc.cgroup.cpu.shares = 1024\n"
+            )
+        };
+        text.push_str(&limits);
+        Ok(text)
+    }
+}
+
+/// Whether the machine has the unified hierarchy alone.
+fn unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Whether the kernel confines with AppArmor.
+fn apparmor() -> bool {
+    Path::new("/sys/kernel/security/apparmor").exists()
+}
+
+fn log_of(directory: &Path) -> PathBuf {
+    directory.join("lxc.log")
+}
+
+/// Starts a container. Its monitor holds `lock`, so that who comes later can tell that a start is
+/// under way; it is returned before the container's init runs.
+pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
+    let directory = container.directory();
+    let doing = |what: &str| format!("write {what} in {}", show(&directory));
+    fs::write(directory.join("seccomp"), SECCOMP).doing(|| doing("seccomp"))?;
+    fs::write(directory.join("config"), container.config()?).doing(|| doing("config"))?;
+    match fs::remove_file(container.log()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).doing(|| doing("lxc.log"));
+        }
+        _ => {}
+    }
+    let console = File::create(directory.join("console")).doing(|| doing("console"))?;
+    let mut command = Command::new("lxc-start")
+        .args(["-F", "-n", &container.name, "-P"])
+        .arg(&container.path)
+        .stdout(console.into())
+        .own_session();
+    if let Some(lock) = lock {
+        command.inherit(lock);
+    }
+    let mut child = command.spawn()?;
+    let pid = i32::try_from(child.id()).unwrap_or_default();
+    // Nobody waits for its status, which means nothing; but it must not stay as a zombie.
+    std::thread::Builder::new()
+        .name(format!("reap {}", container.name))
+        .stack_size(64 * 1024)
+        .spawn(move || drop(child.wait()))
+        .doing(|| format!("watch over the monitor of {}", container.name))?;
+    Ok(Monitor { pid })
+}
+
+/// The monitor of a container, if one lives.
+pub fn monitor(path: &Path, name: &str) -> Result<Option<Monitor>> {
+    let socket = format!("{}/{name}/command", path.display());
+    let doing = || format!("ask for the monitor of {name}");
+    let address = SocketAddr::from_abstract_name(&socket).doing(doing)?;
+    match UnixStream::connect_addr(&address) {
+        Ok(stream) => {
+            let peer = rustix::net::sockopt::socket_peercred(&stream).doing(doing)?;
+            Ok(Some(Monitor { pid: peer.pid.as_raw_nonzero().get() }))
+        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
+        Err(error) => Err(error).doing(doing),
+    }
+}
+
+/// The process id of a container's init, if it runs.
+pub fn init(path: &Path, name: &str) -> Result<Option<i32>> {
+    let said = Command::new("lxc-info")
+        .args(["-n", name, "-pH", "-P"])
+        .arg(path)
+        .args(["-o", "/dev/null"])
+        .run(Duration::from_secs(10));
+    match said {
+        Ok(said) => Ok(said.trim().parse().ok().filter(|pid| *pid > 0)),
+        Err(Error::Program { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks a container's init to shut down, in the way it understands.
+pub fn ask_to_stop(path: &Path, name: &str) -> Result<()> {
+    // LXC chooses the signal by the name of the init; `--nokill` leaves the rest to us, and one
+    // second is how long it watches.
+    let asked = Command::new("lxc-stop")
+        .args(["-n", name, "--nokill", "--timeout", "1", "-P"])
+        .arg(path)
+        .args(["-o", "/dev/null"])
+        .run(Duration::from_secs(10));
+    match asked {
+        // Not down within that second, or down already: both are fine.
+        Ok(_) | Err(Error::Program { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends a container at once.
+pub fn kill(path: &Path, name: &str) -> Result<()> {
+    let ended = Command::new("lxc-stop")
+        .args(["-n", name, "--kill", "-P"])
+        .arg(path)
+        .args(["-o", "/dev/null"])
+        .run(Duration::from_secs(20));
+    match (ended, monitor(path, name)?) {
+        (_, None) => Ok(()),
+        (Ok(_), Some(_)) => Ok(()),
+        (Err(_), Some(monitor)) => {
+            // A monitor that does not listen is ended itself; its container ends with it.
+            if let Some(pid) = rustix::process::Pid::from_raw(monitor.pid) {
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+                    .doing(|| format!("end the monitor of {name}"))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Puts the agent into a running container: the program, and the socket it is to listen on.
+pub fn inject(path: &Path, name: &str, program: &Path, listener: &UnixListener) -> Result<()> {
+    let doing = || format!("put {} into {name}", show(program));
+    let image = sealed_copy(program).doing(doing)?;
+    let socket = listener.as_fd().try_clone_to_owned().doing(doing)?;
+    let mut command = Command::new("lxc-attach");
+    let image = command.inherit(image);
+    let socket = command.inherit(socket);
+    command
+        .args(["-n", name, "-P"])
+        .arg(path)
+        .args(["--clear-env", "-o", "/dev/null", "--"])
+        .arg(format!("/proc/self/fd/{image}"))
+        .args(["agent", "--listen-fd", &socket.to_string()])
+        .run(Duration::from_secs(15))
+        .map(drop)
+}
+
+/// A copy of a program that nobody can change, not even through the process that runs it.
+fn sealed_copy(program: &Path) -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    let copy = memfd_create("qvd-vma", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut copy = File::from(copy);
+    copy.write_all(&fs::read(program)?)?;
+    fcntl_add_seals(
+        &copy,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )?;
+    Ok(copy.into())
+}
+
+/// How the container of a run directory ended, by the last lines of its log.
+pub fn end(directory: &Path) -> End {
+    let log = fs::read_to_string(log_of(directory)).unwrap_or_default();
+    let console = || fs::read_to_string(directory.join("console")).unwrap_or_default();
+    end_of_log(&log, &console())
+}
+
+fn end_of_log(log: &str, console: &str) -> End {
+    for line in log.lines().rev() {
+        if let Some((_, how)) = line.split_once("> ended on signal ") {
+            return match how.trim() {
+                how if how.contains("(2)") => End::ShutDown,
+                how => End::Died(format!("its init ended on signal {how}")),
+            };
+        }
+        if let Some((_, how)) = line.split_once("> ended on error ") {
+            return End::Died(format!("its init ended with status {}", how.trim()));
+        }
+        if line.contains(" Started \"") {
+            return End::Died("its monitor was ended".to_owned());
+        }
+    }
+    let errors: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains(" ERROR "))
+        .filter_map(|line| line.split_once(" - ").map(|(_, said)| said))
+        .filter_map(|said| said.split_once(" - ").map(|(_, said)| said))
+        .take(2)
+        .collect();
+    let said = if errors.is_empty() { console.trim() } else { &errors.join("; ") };
+    End::NeverStarted(if said.is_empty() { "LXC said nothing".to_owned() } else { said.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container() -> Container {
+        Container {
+            name: "qvd-7".into(),
+            path: "/run/qvd/vms".into(),
+            hostname: "desk".into(),
+            root: "/srv/rootfs/7-fs".into(),
+            home: Some(("/run/qvd/vms/qvd-7/home".into(), "/home".into())),
+            base_id: 1_065_536,
+            memory: 2048,
+            processes: 4096,
+            network: Network {
+                bridge: "qvdnet".into(),
+                link: "qvd7".into(),
+                mac: "54:52:00:00:00:07".into(),
+                address: Ipv4Addr::new(10, 0, 0, 107),
+                prefix: 16,
+                gateway: Ipv4Addr::new(10, 0, 0, 1),
+            },
+        }
+    }
+
+    #[test]
+    fn the_configuration_is_unprivileged_and_limited() {
+        let config = container().config().unwrap();
+        for line in [
+            "lxc.idmap = u 0 1065536 65536",
+            "lxc.idmap = g 0 1065536 65536",
+            "lxc.net.0.ipv4.address = 10.0.0.107/16",
+            "lxc.mount.entry = /run/qvd/vms/qvd-7/home home none bind,nosuid,nodev,create=dir 0 0",
+        ] {
+            assert!(config.lines().any(|each| each == line), "{line} is not in\n{config}");
+        }
+        assert!(config.contains("sys_module") && config.contains("pids.max = 4096"));
+    }
+
+    #[test]
+    fn a_name_cannot_add_a_line() {
+        for bad in ["desk\nlxc.hook.start = /bin/sh", "", "a b", "x#y", "x\ty"] {
+            let hostile = Container { hostname: bad.into(), ..container() };
+            assert!(hostile.config().is_err(), "{bad:?}");
+        }
+        let climbing = Container { home: Some(("/x".into(), "/../etc".into())), ..container() };
+        assert!(climbing.config().is_err());
+    }
+
+    #[test]
+    fn the_end_is_told_from_the_log() {
+        let started = "lxc-start qvd-7 20260101000000.000 NOTICE   start - ../src/lxc/start.c:post_start:2205 - Started \"/sbin/init\" with pid \"41\"\n";
+        let child = |how: &str| {
+            format!("{started}lxc-start qvd-7 20260101000000.000 INFO     error - ../src/lxc/error.c:lxc_error_set_and_log:34 - Child <41> ended on {how}\n")
+        };
+        assert_eq!(end_of_log(&child("signal Interrupt(2)"), ""), End::ShutDown);
+        let killed = end_of_log(&child("signal Killed(9)"), "");
+        assert_eq!(killed, End::Died("its init ended on signal Killed(9)".into()));
+        let left = end_of_log(&child("error (3)"), "");
+        assert_eq!(left, End::Died("its init ended with status (3)".into()));
+        assert_eq!(end_of_log(started, ""), End::Died("its monitor was ended".into()));
+        let never = "lxc-start qvd-7 20260101000000.000 ERROR    network - ../src/lxc/network.c:f:711 - No such file or directory - bridge interface doesn't exist\n";
+        let why = "No such file or directory - bridge interface doesn't exist";
+        assert_eq!(end_of_log(never, ""), End::NeverStarted(why.into()));
+        assert_eq!(end_of_log("", "no memory\n"), End::NeverStarted("no memory".into()));
+    }
+}

@@ -1,0 +1,169 @@
+//! Mounts by the new mount API: trees are cloned, mapped and only then attached, so that nothing is
+//! ever visible half made.
+
+#![expect(unsafe_code, reason = "mount_setattr(2) and fork(2) have no safe wrapper")]
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+};
+
+use rustix::{
+    fs::CWD,
+    mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount},
+};
+
+use super::error::{Doing, Result, show};
+
+/// One line of a user namespace's maps: `count` ids from `inside` are those from `outside`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// As on disk.
+    pub inside: u32,
+    /// As the kernel sees them through the mount.
+    pub outside: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// How users and groups on disk are seen through a mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdMap {
+    /// Users.
+    pub users: Vec<IdRange>,
+    /// Groups.
+    pub groups: Vec<IdRange>,
+}
+
+impl IdMap {
+    /// The whole range of a container: 65,536 ids from `base`.
+    pub fn container(base: u32) -> Self {
+        let range = vec![IdRange { inside: 0, outside: base, count: 65_536 }];
+        Self { users: range.clone(), groups: range }
+    }
+
+    /// One user and one group, and nobody else.
+    pub fn one(base: u32, uid: u32, gid: u32) -> Self {
+        let only = |id: u32| vec![IdRange { inside: id, outside: base + id, count: 1 }];
+        Self { users: only(uid), groups: only(gid) }
+    }
+}
+
+/// What is mounted where, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The folder to be seen.
+    pub from: std::path::PathBuf,
+    /// Where; must be a folder.
+    pub to: std::path::PathBuf,
+    /// Whose ids.
+    pub map: IdMap,
+    /// Whether set-user-id programs work: only in the root of a container.
+    pub suid: bool,
+}
+
+/// Mounts a folder with its ids mapped. Devices never work through it.
+pub fn bind(bind: &Bind) -> Result<()> {
+    let doing = || format!("mount {} on {}", show(&bind.from), show(&bind.to));
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, &bind.from, flags).doing(doing)?;
+    let namespace = user_namespace(&bind.map).doing(doing)?;
+    let (set, clear) = if bind.suid {
+        (libc::MOUNT_ATTR_NODEV, libc::MOUNT_ATTR_NOSUID)
+    } else {
+        (libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID, 0)
+    };
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP | set,
+        attr_clr: clear,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: namespace.as_raw_fd() as u64,
+    };
+    // SAFETY: the path is a C string, and `attributes` lives through the call with its size given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error()).doing(doing);
+    }
+    move_mount(&tree, "", CWD, &bind.to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).doing(doing)
+}
+
+/// Takes a mount away, with all that is mounted below it. Not mounted is fine. It goes at once from
+/// sight; what still has files open there keeps them until it ends.
+pub fn detach(path: &Path) -> Result<()> {
+    while is_mounted(path)? {
+        unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+            .doing(|| format!("unmount {}", show(path)))?;
+    }
+    Ok(())
+}
+
+/// Whether a path is the root of a mount.
+pub fn is_mounted(path: &Path) -> Result<bool> {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    match statx(CWD, path, flags, StatxFlags::TYPE) {
+        Ok(found) => Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(error) => Err(error).doing(|| format!("look at {}", show(path))),
+    }
+}
+
+/// A user namespace with these maps, held by its descriptor alone.
+///
+/// A child enters it and waits to be killed. Nothing here relies on the end of a pipe: children that
+/// other threads fork at the same time hold copies of it.
+fn user_namespace(map: &IdMap) -> io::Result<OwnedFd> {
+    let (mut entered, entered_at) = io::pipe()?;
+    // SAFETY: the child calls only prctl, unshare, write, pause and _exit, which are
+    // async-signal-safe, on a descriptor it inherited.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: as above.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            let answer = if libc::unshare(libc::CLONE_NEWUSER) == 0 { c"y" } else { c"n" };
+            libc::write(entered_at.as_raw_fd(), answer.as_ptr().cast(), 1);
+            loop {
+                libc::pause();
+            }
+        }
+    }
+    if child < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let made = (|| {
+        let mut answer = [0];
+        entered.read_exact(&mut answer)?;
+        if &answer != b"y" {
+            return Err(io::Error::other("the kernel gives no user namespace"));
+        }
+        let write = |file: &str, ranges: &[IdRange]| {
+            let line = |range: &IdRange| {
+                format!("{} {} {}\n", range.inside, range.outside, range.count)
+            };
+            let lines: String = ranges.iter().map(line).collect();
+            let mut file = File::options().write(true).open(format!("/proc/{child}/{file}"))?;
+            file.write_all(lines.as_bytes())
+        };
+        write("uid_map", &map.users)?;
+        write("gid_map", &map.groups)?;
+        File::open(format!("/proc/{child}/ns/user")).map(OwnedFd::from)
+    })();
+    // SAFETY: `child` is ours and not yet waited for.
+    unsafe {
+        libc::kill(child, libc::SIGKILL);
+        libc::waitpid(child, std::ptr::null_mut(), 0);
+    }
+    made
+}

@@ -1,0 +1,263 @@
+//! Unpacks an image into a folder: our decompressor feeds GNU `tar`, which is locked in.
+//!
+//! GNU tar is the only unpacker that loses nothing (extended attributes, capabilities, ACLs, hard
+//! links, sparse files). It runs in [`locked_in`]: it sees the folder and the programs of the host,
+//! read-only, and nothing else, has no network, and only the capabilities that unpacking takes.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    command::{self, Command},
+    error::{Doing, Error, Result, show},
+};
+
+/// The hidden first argument that makes the daemon's binary call [`locked_in::main`].
+pub const SUBCOMMAND: &str = "unpack-here";
+
+/// How long `tar` has for what it was given, once it was given all.
+const LAST_WRITES: Duration = Duration::from_secs(600);
+
+/// An image to unpack.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    /// Its file; the end of the name tells the compression.
+    pub file: PathBuf,
+    /// The sha-256 it must have, in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// Unpacks an archive into an existing folder, and checks its digest on the way. `progress` is called
+/// with bytes read and the file's size.
+pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)) -> Result<()> {
+    let path = archive.file.display().to_string();
+    let broken = |source: io::Error| Error::Image { path: path.clone(), source };
+    let file = File::open(&archive.file).map_err(broken)?;
+    let size = file.metadata().map_err(broken)?.len();
+    let room = free(into)?;
+    let (feed, fed) = io::pipe().doing(|| format!("feed tar with {path}"))?;
+    let (mut said, said_at) = io::pipe().doing(|| format!("hear tar on {path}"))?;
+    let mut child = Command::new("/proc/self/exe")
+        .arg(SUBCOMMAND)
+        .arg(into)
+        .stdin(feed.into())
+        .stdout(said_at.into())
+        .spawn()?;
+    let listener = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // What does not fit is dropped, so that tar is never held up by its own warnings.
+        let _ = (&mut said).take(64 * 1024).read_to_end(&mut text);
+        let _ = io::copy(&mut said, &mut io::sink());
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let mut reader = Hashing { inner: file, hash: Sha256::new(), read: 0 };
+    let mut sink = Limited { inner: fed, left: room };
+    let copied = decompress(&archive.file, &mut reader, |decoder, reader_read| {
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            let read = decoder.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            sink.write_all(buffer.get(..read).unwrap_or_default())?;
+            progress(reader_read.get(), size);
+        }
+    });
+    drop(sink);
+    let status = command::wait(&mut child, LAST_WRITES).doing(|| format!("wait for tar on {path}"))?;
+    let said = listener.join().unwrap_or_default();
+    let digest = copied.map_err(|source| match source.kind() {
+        // tar left first: what it said is the reason.
+        io::ErrorKind::BrokenPipe => match status {
+            Some(status) => command::judge("tar", status, said.clone()).err(),
+            None => None,
+        }
+        .unwrap_or_else(|| broken(source)),
+        _ => broken(source),
+    });
+    digest?;
+    io::copy(&mut reader, &mut io::sink()).map_err(broken)?;
+    let found = hex::encode(reader.hash.finalize());
+    if found != archive.sha256 {
+        return Err(Error::Digest { path, wanted: archive.sha256.clone(), found });
+    }
+    let status = status.ok_or(Error::Timeout { program: "tar".to_owned(), seconds: LAST_WRITES.as_secs() })?;
+    command::judge("tar", status, said).map(drop)
+}
+
+/// Hands the decompressed bytes of a file to `take`.
+fn decompress(
+    name: &Path,
+    reader: &mut Hashing,
+    take: impl FnOnce(&mut dyn Read, &std::cell::Cell<u64>) -> io::Result<()>,
+) -> io::Result<()> {
+    let name = name.to_string_lossy().to_ascii_lowercase();
+    let count = std::cell::Cell::new(0);
+    let counting = Counting { inner: reader, count: &count };
+    let buffered = BufReader::with_capacity(256 * 1024, counting);
+    if name.ends_with(".gz") || name.ends_with(".tgz") {
+        take(&mut flate2::bufread::MultiGzDecoder::new(buffered), &count)
+    } else if name.ends_with(".zst") || name.ends_with(".tzst") {
+        take(&mut zstd::Decoder::with_buffer(buffered)?, &count)
+    } else {
+        let mut buffered = buffered;
+        take(&mut buffered, &count)
+    }
+}
+
+fn free(at: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(at).doing(|| format!("ask for the free space of {}", show(at)))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+struct Hashing {
+    inner: File,
+    hash: Sha256,
+    read: u64,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hash.update(buffer.get(..read).unwrap_or_default());
+        self.read += read as u64;
+        Ok(read)
+    }
+}
+
+struct Counting<'a, 'c> {
+    inner: &'a mut Hashing,
+    count: &'c std::cell::Cell<u64>,
+}
+
+impl Read for Counting<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.count.set(self.inner.read);
+        Ok(read)
+    }
+}
+
+/// Refuses what the volume has no room for, long before it is full.
+struct Limited<W> {
+    inner: W,
+    left: u64,
+}
+
+impl<W: Write> Write for Limited<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.left = self
+            .left
+            .checked_sub(written as u64)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOSPC))?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// The inside of the box in which `tar` runs.
+pub mod locked_in {
+    use std::{
+        fs, io,
+        os::unix::{fs::symlink, process::CommandExt},
+        path::Path,
+    };
+
+    use rustix::{
+        fs::{CWD, Mode},
+        mount::{
+            FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags,
+            MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string,
+            fsmount, fsopen, mount_change, mount_remount, move_mount, open_tree, unmount,
+        },
+        thread::{CapabilitySet, CapabilitySets, UnshareFlags},
+    };
+
+    /// What unpacking takes: owners, modes, devices, capabilities of files.
+    const KEPT: CapabilitySet = CapabilitySet::CHOWN
+        .union(CapabilitySet::DAC_OVERRIDE)
+        .union(CapabilitySet::FOWNER)
+        .union(CapabilitySet::FSETID)
+        .union(CapabilitySet::MKNOD)
+        .union(CapabilitySet::SETFCAP);
+
+    /// Locks this process in with `folder` and becomes `tar`, reading the archive from its standard
+    /// input. Returns only with an error. To be called before the process has a second thread.
+    pub fn main(folder: &Path) -> io::Error {
+        match enter(folder) {
+            Ok(()) => become_tar(),
+            Err(error) => error,
+        }
+    }
+
+    #[expect(unsafe_code, reason = "unshare(2) of one thread's namespaces")]
+    fn enter(folder: &Path) -> io::Result<()> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // SAFETY: this process has one thread and shares no descriptors; see the caller.
+        unsafe {
+            rustix::thread::unshare_unsafe(
+                UnshareFlags::NEWNS
+                    | UnshareFlags::NEWNET
+                    | UnshareFlags::NEWIPC
+                    | UnshareFlags::NEWUTS,
+            )?;
+        }
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+        let target = open_tree(CWD, folder, flags)?;
+        let programs = open_tree(CWD, "/usr", flags)?;
+        let tmpfs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&tmpfs, "size", "1m")?;
+        fsconfig_create(&tmpfs)?;
+        let root = fsmount(&tmpfs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        let inside = Path::new("/tmp");
+        move_mount(&root, "", CWD, inside, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        rustix::process::chdir(inside)?;
+        for name in ["usr", "unpack", "etc"] {
+            rustix::fs::mkdir(name, Mode::from_raw_mode(0o755))?;
+        }
+        fs::copy("/etc/ld.so.cache", "etc/ld.so.cache")?;
+        for name in ["bin", "lib", "lib64", "sbin"] {
+            symlink(format!("usr/{name}"), name)?;
+        }
+        move_mount(&programs, "", CWD, "usr", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        move_mount(&target, "", CWD, "unpack", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        mount_remount("usr", MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV, "")?;
+        mount_remount(".", MountFlags::RDONLY, "")?;
+        rustix::process::pivot_root(".", ".")?;
+        unmount(".", UnmountFlags::DETACH)?;
+        rustix::process::chdir("/unpack")?;
+        for capability in (CapabilitySet::all() - KEPT).iter() {
+            // Those that this kernel does not know cannot be there.
+            let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+        }
+        rustix::thread::set_capabilities(
+            None,
+            CapabilitySets { effective: KEPT, permitted: KEPT, inheritable: CapabilitySet::empty() },
+        )?;
+        rustix::thread::set_no_new_privs(true)?;
+        Ok(())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this process becomes the program")]
+    fn become_tar() -> io::Error {
+        std::process::Command::new("tar")
+            .args(["--extract", "--file=-", "--preserve-permissions", "--same-owner"])
+            .args(["--numeric-owner", "--acls", "--xattrs"])
+            .args(["--xattrs-include=user.*", "--xattrs-include=security.capability"])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("LC_ALL", "C.UTF-8")
+            .exec()
+    }
+}

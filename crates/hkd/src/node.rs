@@ -1,0 +1,198 @@
+//! What all VMs of a host share: its machine, its folders, its database, its clock.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use model::{
+    HostId, Run, Timestamp, VmId,
+    network::VmNetwork,
+    settings::{BadSetting, Settings},
+};
+use store::Store;
+use tokio::sync::Semaphore;
+
+use crate::{
+    layout::Layout,
+    linux::{Linux, names::Names},
+    storage::Driver,
+};
+
+/// Where time comes from, so that a test can bring its own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A host.
+pub struct Node {
+    /// Its number.
+    pub host: HostId,
+    /// Its name.
+    pub name: String,
+    /// The installation it belongs to.
+    pub installation: String,
+    /// The machine.
+    pub linux: Arc<dyn Linux>,
+    /// How roots are made.
+    pub driver: Arc<dyn Driver>,
+    /// Where things are.
+    pub layout: Layout,
+    /// What they are called.
+    pub names: Names,
+    /// The VMs' network.
+    pub network: VmNetwork,
+    /// The agent's program.
+    pub vma: PathBuf,
+    /// The database.
+    pub store: Store,
+    /// The clock.
+    pub clock: Clock,
+    /// How many heavy steps may go on at once.
+    pub heavy: Semaphore,
+    /// Settings that hold from the next start or stop of a VM.
+    settings: Mutex<Arc<PerStart>>,
+    /// The links whose addresses the firewall lets through.
+    allowed: Mutex<HashSet<String>>,
+    /// The VMs whose agent is ready, for those who want to attach.
+    ready: Mutex<HashMap<VmId, Run>>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("host", &self.host).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Settings read at each start or stop of a VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerStart {
+    /// First half of MAC addresses.
+    pub mac_prefix: String,
+    /// Name servers of the guests; empty for the host's own.
+    pub dns: Vec<Ipv4Addr>,
+    /// How long a VM has to shut down.
+    pub stop_timeout: Duration,
+    /// How many processes a VM may have.
+    pub processes: i64,
+    /// What VMs write outlives their stop.
+    pub persistent: bool,
+}
+
+impl PerStart {
+    /// From the settings in force.
+    pub fn from_settings(settings: &Settings) -> Result<Self, BadSetting> {
+        let dns = settings.get("vm.network.dns")?;
+        Ok(Self {
+            mac_prefix: settings.get("vm.network.mac.prefix")?,
+            dns: dns.split(',').filter_map(|server| server.trim().parse().ok()).collect(),
+            stop_timeout: Duration::from_secs(
+                settings.number("vm.stop.timeout")?.try_into().unwrap_or(0),
+            ),
+            processes: settings.number("vm.processes.max")?,
+            persistent: settings.bool("vm.overlay.persistent")?,
+        })
+    }
+}
+
+/// What a [`Node`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its number.
+    pub host: HostId,
+    /// Its name.
+    pub name: String,
+    /// The installation it belongs to.
+    pub installation: String,
+    /// The machine.
+    pub linux: Arc<dyn Linux>,
+    /// How roots are made.
+    pub driver: Arc<dyn Driver>,
+    /// Where things are.
+    pub layout: Layout,
+    /// What they are called.
+    pub names: Names,
+    /// The VMs' network.
+    pub network: VmNetwork,
+    /// The agent's program.
+    pub vma: PathBuf,
+    /// The database.
+    pub store: Store,
+    /// How many heavy steps may go on at once.
+    pub heavy: usize,
+    /// Settings that hold from the next start or stop.
+    pub settings: PerStart,
+}
+
+impl Node {
+    /// A host with its parts and a clock.
+    pub fn new(parts: Parts, clock: Clock) -> Self {
+        Self {
+            host: parts.host,
+            name: parts.name,
+            installation: parts.installation,
+            linux: parts.linux,
+            driver: parts.driver,
+            layout: parts.layout,
+            names: parts.names,
+            network: parts.network,
+            vma: parts.vma,
+            store: parts.store,
+            clock,
+            heavy: Semaphore::new(parts.heavy),
+            settings: Mutex::new(Arc::new(parts.settings)),
+            allowed: Mutex::default(),
+            ready: Mutex::default(),
+        }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<PerStart> {
+        Arc::clone(&held(&self.settings))
+    }
+
+    /// Puts new settings in force.
+    pub fn set_settings(&self, settings: PerStart) {
+        *held(&self.settings) = Arc::new(settings);
+    }
+
+    /// The run directory of a VM.
+    pub fn directory(&self, vm: VmId) -> PathBuf {
+        self.layout.vms.join(self.names.container(vm))
+    }
+
+    /// The socket of a VM's agent.
+    pub fn agent_socket(&self, vm: VmId) -> PathBuf {
+        self.directory(vm).join("agent.sock")
+    }
+
+    /// The links that the firewall lets through, as this process knows them.
+    pub fn allowed(&self) -> MutexGuard<'_, HashSet<String>> {
+        held(&self.allowed)
+    }
+
+    /// Whether a run of a VM has a ready agent.
+    pub fn is_ready(&self, vm: VmId, run: Run) -> bool {
+        held(&self.ready).get(&vm) == Some(&run)
+    }
+
+    /// Notes whether a run of a VM has a ready agent.
+    pub fn set_ready(&self, vm: VmId, run: Option<Run>) {
+        let mut ready = held(&self.ready);
+        match run {
+            Some(run) => ready.insert(vm, run),
+            None => ready.remove(&vm),
+        };
+    }
+}
+
+/// A lock whose holder panicked still guards whole values: each change here is one assignment.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

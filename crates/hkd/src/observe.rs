@@ -1,0 +1,84 @@
+//! Looks at the machine: what is there of a VM, without believing anything written down elsewhere.
+
+use model::{Timestamp, VmId, di::Di};
+
+use crate::{
+    layout::overlay_of,
+    linux::{self, file::Hold, lxc::Monitor},
+    node::Node,
+    plan::{self, Agent, Container, Seen, Stopping},
+    record::Record,
+};
+
+/// What is there of a VM.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// For the planner.
+    pub seen: Seen,
+    /// The run directory's record.
+    pub record: Option<Record>,
+    /// Who watches over the container, when that can be told.
+    pub monitor: Option<Monitor>,
+}
+
+/// Looks at a VM. `di` is the image that is wanted, if one is; `agent` is what its socket said.
+pub fn observe(
+    node: &Node,
+    vm: VmId,
+    di: Option<&Di>,
+    agent: Agent,
+    now: Timestamp,
+) -> linux::Result<Observation> {
+    let linux = node.linux.as_ref();
+    let name = node.names.container(vm);
+    let directory = node.directory(vm);
+    let here = linux.names(&node.layout.vms)?.contains(&name);
+    let record = if here { Record::read(linux, &directory)? } else { None };
+    let monitor = linux.monitor(&node.layout.vms, &name)?;
+    // A container that is being started has no monitor that answers yet, but its lock is held.
+    let starting = here && linux.lock(&directory.join("lock"), Hold::Alone)?.is_none();
+    let container = (monitor.is_some() || starting)
+        .then(|| Container { agent, stopping: stopping(node, record.as_ref(), now) });
+    let image = di.map(|di| di.id).or_else(|| record.as_ref().map(Record::di));
+    let overlay = match image {
+        Some(image) => node.driver.overlay(&node.layout, image, vm)?,
+        None => None,
+    };
+    let overlays = linux.names(&node.layout.overlayfs)?;
+    let other_overlays = overlays
+        .iter()
+        .filter_map(|name| overlay_of(name))
+        .any(|(of, owner)| owner == vm && Some(of) != image);
+    let seen = Seen {
+        record: here.then(|| record.as_ref().map_or(plan::Record::Empty, summary)),
+        base: match di {
+            Some(di) => node.driver.base(&node.layout, di)?,
+            None => None,
+        },
+        overlay,
+        other_overlays,
+        root: linux.is_mounted(&node.layout.mounted_root(vm))?
+            || linux.is_mounted(&directory.join("root"))?,
+        home: linux.is_mounted(&directory.join("home"))?,
+        rules: node.allowed().contains(&node.names.link(vm)),
+        link: linux.link_exists(&node.names.link(vm)),
+        groups: !linux.cgroups(&name).is_empty(),
+        container,
+    };
+    Ok(Observation { seen, record, monitor })
+}
+
+fn summary(record: &Record) -> plan::Record {
+    plan::Record::Whole {
+        run: record.run(),
+        di: record.di(),
+        started: record.started,
+        noted: record.noted,
+    }
+}
+
+fn stopping(node: &Node, record: Option<&Record>, now: Timestamp) -> Stopping {
+    let Some(asked) = record.and_then(Record::stop_asked_at) else { return Stopping::No };
+    let timeout = i64::try_from(node.settings().stop_timeout.as_millis()).unwrap_or(i64::MAX);
+    if now.millis_since(asked) >= timeout { Stopping::Overdue } else { Stopping::Asked }
+}

@@ -1,0 +1,127 @@
+//! From failures to reasons: what is stored for people to read.
+
+use std::path::Path;
+
+use model::{
+    Reason, Timestamp,
+    reason::Code,
+    vm::Ended,
+};
+use store::Work;
+
+use crate::{
+    execute::StepError,
+    linux::{Error, lxc::End},
+    node::Node,
+    plan::Step,
+    talk::TalkError,
+};
+
+/// A step in a word: what a VM is waiting for.
+pub fn word(step: Step) -> &'static str {
+    match step {
+        Step::DiscardBase | Step::Unpack => "unpack",
+        Step::Record | Step::DiscardOverlay | Step::DiscardOthers | Step::Snapshot => "snapshot",
+        Step::MountRoot | Step::MountHome | Step::AllowNetwork => "mount",
+        Step::Start => "start",
+        Step::Inject | Step::Prepare => "agent",
+        Step::AskToStop | Step::Kill => "stop",
+        Step::RemoveLink
+        | Step::ForbidNetwork
+        | Step::RemoveGroups
+        | Step::UnmountHome
+        | Step::UnmountRoot
+        | Step::NoteEnd
+        | Step::Forget => "clean-up",
+    }
+}
+
+/// What a step does, for "… failed".
+fn deed(step: Step) -> &'static str {
+    match step {
+        Step::DiscardBase => "deleting the old base",
+        Step::Unpack => "unpacking the image",
+        Step::Record => "recording the start",
+        Step::DiscardOverlay | Step::DiscardOthers => "deleting the old overlay",
+        Step::Snapshot => "making the overlay",
+        Step::MountRoot => "mounting the root",
+        Step::MountHome => "mounting the home",
+        Step::AllowNetwork | Step::ForbidNetwork => "setting the firewall",
+        Step::Start => "starting the container",
+        Step::Inject => "putting the agent into the VM",
+        Step::Prepare => "preparing the VM for its user",
+        Step::AskToStop | Step::Kill => "stopping the container",
+        Step::RemoveLink => "removing the link",
+        Step::RemoveGroups => "removing the control groups",
+        Step::UnmountHome => "unmounting the home",
+        Step::UnmountRoot => "unmounting the root",
+        Step::NoteEnd => "writing down the end",
+        Step::Forget => "removing the run directory",
+    }
+}
+
+/// Why a step failed.
+pub fn of_step(
+    step: Step,
+    error: &StepError,
+    node: &Node,
+    work: Option<&Work>,
+    now: Timestamp,
+) -> Reason {
+    let host = &node.name;
+    let di = work.and_then(|work| work.di.as_ref());
+    let (StepError::Machine(machine), unpacking) = (error, step == Step::Unpack) else {
+        let code = if matches!(error, StepError::NoSlot) { Code::NoSlot } else { Code::StepFailed };
+        return Reason::new(code, now)
+            .with("step", deed(step))
+            .with("error", error)
+            .with("host", host);
+    };
+    match machine {
+        full if full.is_full() => {
+            Reason::new(Code::StorageFull, now).with("path", node.layout.basefs.display())
+        }
+        Error::Digest { path, wanted, found } => Reason::new(Code::ImageChanged, now)
+            .with("path", path)
+            .with("wanted", wanted)
+            .with("found", found),
+        Error::Image { path, .. } if machine.is_missing() => {
+            Reason::new(Code::ImageMissing, now).with("path", path)
+        }
+        other if unpacking => Reason::new(Code::UnpackFailed, now)
+            .with("di", di.map_or_else(String::new, |di| di.path.clone()))
+            .with("error", other)
+            .with("path", node.layout.basefs.display()),
+        other => Reason::new(Code::StepFailed, now)
+            .with("step", deed(step))
+            .with("error", other)
+            .with("host", host),
+    }
+}
+
+/// Why an agent did not do as it was asked.
+pub fn of_talk(error: &TalkError, host: &str, now: Timestamp) -> Reason {
+    let code = match error {
+        TalkError::Refused { code, .. } => Code::from_word(code).unwrap_or(Code::StepFailed),
+        TalkError::Gone(_) | TalkError::Slow(_) | TalkError::Foreign(_) => Code::AgentSilent,
+    };
+    Reason::new(code, now)
+        .with("step", deed(Step::Prepare))
+        .with("error", error)
+        .with("host", host)
+}
+
+/// Why a run ended by itself.
+pub fn of_end(end: &End, crashes: i64, log: &Path, host: &str, now: Timestamp) -> Reason {
+    let (code, error) = match end {
+        End::ShutDown => return Reason::new(Code::ShutDown, now),
+        End::NeverStarted(error) => (Code::StartFailed, error),
+        End::Died(error) if crashes >= Ended::CRASHES_MAX => (Code::CrashedTooOften, error),
+        End::Died(error) => (Code::Crashed, error),
+    };
+    Reason::new(code, now)
+        .with("error", error)
+        .with("times", crashes)
+        .with("log", log.display())
+        .with("host", host)
+}

@@ -1,0 +1,222 @@
+//! The daemon from its start to its end.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use model::{
+    Timestamp,
+    network::{BadNetwork, VmNetwork},
+    settings::{BadSetting, Settings},
+};
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    attach,
+    layout::Layout,
+    linux::{self, Linux, names::Names, real::Real},
+    node::{Clock, Node, Parts, PerStart},
+    reconcile::{self, Reconciler},
+    storage::{Driver, btrfs::Btrfs},
+};
+
+/// What the daemon is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The settings of this host's file.
+    pub file: Settings,
+    /// This host's name.
+    pub host: String,
+    /// The agent's program.
+    pub vma: PathBuf,
+    /// User and group of the router, who may ask for desktops.
+    pub router: (u32, u32),
+}
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database does not answer, or is not ours.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A setting has no usable value.
+    #[error(transparent)]
+    Setting(#[from] BadSetting),
+    /// The network's settings do not describe one.
+    #[error(transparent)]
+    Network(#[from] BadNetwork),
+    /// The machine is not as it must be.
+    #[error(transparent)]
+    Machine(#[from] linux::Error),
+    /// The host is not registered.
+    #[error("this host, {0}, is not registered: run `qa host add name={0} address=ADDRESS`")]
+    Unregistered(String),
+    /// A path leads out of where storage may be.
+    #[error("{key} is {path}, which is not below path.storage.allowed {allowed}: change one of them")]
+    Outside {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        path: String,
+        /// Where storage may be.
+        allowed: String,
+    },
+    /// The storage belongs to another installation.
+    #[error(
+        "the storage {path} belongs to the installation {found}, and the database to {wanted}: nothing was started and nothing removed; connect this host to its own database, or give it storage of its own"
+    )]
+    Foreign {
+        /// Where.
+        path: String,
+        /// Whose storage it is.
+        found: String,
+        /// Whose database it is.
+        wanted: String,
+    },
+    /// Another daemon runs.
+    #[error("another hkd of this installation runs already: it holds {0}")]
+    Running(String),
+    /// The socket for routers cannot be made.
+    #[error("cannot listen on {path}: {source}")]
+    Socket {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Runs the daemon until `stop`. `ready` is called once it works. Stopping ends no VM.
+pub async fn run(
+    config: Config,
+    ready: impl FnOnce(),
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    let store = Store::open(&config.file.get("database.url")?).await?;
+    let mut settings = config.file.clone();
+    settings.layer_rows(store.configs().await?);
+    let names = Names::from_settings(&settings)?;
+    let linux: Arc<dyn Linux> = Arc::new(Real::new(names.clone()));
+    let layout = Layout::from_settings(&settings)?;
+    let network = network(&settings)?;
+    let installation = store.installation().await?;
+    let host = store.host_by_name(&config.host).await?;
+    let host = host.ok_or_else(|| StartError::Unregistered(config.host.clone()))?;
+    let driver: Arc<dyn Driver> = Arc::new(Btrfs::new(Arc::clone(&linux)));
+    let _alone = prepare(linux.as_ref(), driver.as_ref(), &layout, &installation)?;
+    linux.ensure_network(network.gateway, network.network(), network.prefix)?;
+    let heavy = usize::try_from(settings.number("hkd.starting.max")?).unwrap_or(1);
+    let parts = Parts {
+        host: host.id,
+        name: host.name,
+        installation,
+        linux,
+        driver,
+        layout,
+        names,
+        network,
+        vma: config.vma,
+        heavy,
+        settings: PerStart::from_settings(&settings)?,
+        store,
+    };
+    let node = Arc::new(Node::new(parts, clock()));
+    let socket = node.layout.sockets.join("attach.sock");
+    let (router, group) = config.router;
+    let listener = attach::listen(&socket, group)
+        .map_err(|source| StartError::Socket { path: socket.display().to_string(), source })?;
+    let wake = node.store.wake();
+    let reconciler = Reconciler::new(Arc::clone(&node), config.file);
+    ready();
+    tracing::info!(host = %node.name, "hkd works");
+    tokio::join!(
+        reconciler.run(wake, stop.clone()),
+        attach::serve(Arc::clone(&node), listener, router, stop.clone()),
+        reconcile::renew(Arc::clone(&node), usable(), Vec::new(), stop),
+    );
+    tracing::info!("hkd ends; the desktops go on");
+    Ok(())
+}
+
+/// The VMs' network, from the settings.
+fn network(settings: &Settings) -> Result<VmNetwork, StartError> {
+    let gateway = settings.get("vm.network.gateway")?;
+    let gateway = match gateway.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| BadSetting::Value {
+            key: "vm.network.gateway",
+            value: text.to_owned(),
+            wanted: "an IPv4 address, or nothing".to_owned(),
+        })?),
+    };
+    let start = settings.ipv4("vm.network.ip.start")?;
+    Ok(VmNetwork::new(start, &settings.get("vm.network.netmask")?, gateway)?)
+}
+
+/// Makes the folders, and makes sure that they are ours. The lock returned is this daemon's.
+fn prepare(
+    linux: &dyn Linux,
+    driver: &dyn Driver,
+    layout: &Layout,
+    installation: &str,
+) -> Result<linux::Lock, StartError> {
+    for (key, path) in layout.storage() {
+        if !path.starts_with(&layout.allowed) {
+            return Err(StartError::Outside {
+                key,
+                path: path.display().to_string(),
+                allowed: layout.allowed.display().to_string(),
+            });
+        }
+    }
+    // The container's child passes through it, to what is its own.
+    linux.make_folder(&layout.vms, 0o711)?;
+    linux.make_folder(&layout.sockets, 0o711)?;
+    let lock = layout.sockets.join("lock");
+    let alone = linux.lock(&lock, linux::file::Hold::Alone)?;
+    let alone = alone.ok_or_else(|| StartError::Running(lock.display().to_string()))?;
+    linux.make_folder(&layout.root, 0o755)?;
+    for path in layout.owned() {
+        linux.make_folder(path, 0o700)?;
+    }
+    linux.make_folder(&layout.homefs, 0o711)?;
+    driver.usable(layout)?;
+    ours(linux, &layout.owner(), installation)?;
+    Ok(alone)
+}
+
+fn ours(linux: &dyn Linux, owner: &Path, installation: &str) -> Result<(), StartError> {
+    match linux.read(owner)? {
+        None => Ok(linux.write(owner, installation.as_bytes())?),
+        Some(found) if found == installation.as_bytes() => Ok(()),
+        Some(found) => Err(StartError::Foreign {
+            path: owner.parent().unwrap_or(owner).display().to_string(),
+            found: String::from_utf8_lossy(&found).trim().to_owned(),
+            wanted: installation.to_owned(),
+        }),
+    }
+}
+
+fn clock() -> Clock {
+    Arc::new(|| {
+        #[expect(clippy::disallowed_methods, reason = "this is the one clock of hkd")]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+    })
+}
+
+/// What VMs can have of this machine: processors in units of one core, and memory in MiB.
+fn usable() -> (f64, f64) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|kib| kib.parse::<f64>().ok())
+        .unwrap_or(0.0);
+    (f64::from(u32::try_from(cores).unwrap_or(1)), total / 1024.0)
+}

@@ -1,0 +1,50 @@
+//! How the root of a VM is made from its image: drivers, over the door to the machine.
+//!
+//! A driver is a few operations; what it can do is data. Everything else is shared by all of them.
+
+pub mod btrfs;
+
+use std::{fmt::Debug, path::PathBuf};
+
+use model::{DiId, Run, VmId, di::Di};
+
+use crate::{layout::Layout, linux, plan};
+
+/// What a driver can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Its name in `vm.lxc.unionfs.type`.
+    pub name: &'static str,
+    /// Making an overlay costs nothing of the image's size.
+    pub instant: bool,
+    /// An overlay can be sent to another host in parts.
+    pub incremental_send: bool,
+}
+
+/// A way to make roots from images.
+pub trait Driver: Debug + Send + Sync {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+    /// Why it cannot work with these folders, if so.
+    fn usable(&self, layout: &Layout) -> linux::Result<()>;
+    /// The base of an image.
+    fn base(&self, layout: &Layout, di: &Di) -> linux::Result<Option<plan::Base>>;
+    /// Unpacks an image into its base. `progress` hears bytes read and all bytes.
+    fn make_base(
+        &self,
+        layout: &Layout,
+        di: &Di,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> linux::Result<()>;
+    /// Deletes a base, and what was left of an attempt to make it.
+    fn discard_base(&self, layout: &Layout, di: &Di) -> linux::Result<()>;
+    /// A VM's overlay of an image.
+    fn overlay(&self, layout: &Layout, di: DiId, vm: VmId)
+    -> linux::Result<Option<plan::Overlay>>;
+    /// Makes a VM's overlay for a run.
+    fn make_overlay(&self, layout: &Layout, di: &Di, vm: VmId, run: Run) -> linux::Result<()>;
+    /// Deletes an overlay. The caller has made sure that nothing runs on it.
+    fn discard_overlay(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<()>;
+    /// The folder that is mounted as the VM's root.
+    fn tree(&self, layout: &Layout, di: DiId, vm: VmId) -> PathBuf;
+}

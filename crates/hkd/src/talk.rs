@@ -1,0 +1,122 @@
+//! hkd's half of the conversation with the agent in a VM.
+//!
+//! Root in the VM may have replaced the agent: lines are bounded, counted and waited for with a
+//! deadline, and an answer is believed only about that VM.
+
+use std::{io, os::fd::OwnedFd, path::Path, time::Duration};
+
+use tokio::{
+    io::{AsyncWriteExt, Interest},
+    net::UnixStream,
+    time::{Instant, timeout_at},
+};
+use wire::{
+    agent::{Ask, Tell},
+    descriptor,
+    frame::{self, Decoder, FrameError},
+};
+
+/// How many lines an agent may say for one question.
+const LINES_MAX: usize = 1000;
+
+/// Why an agent did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TalkError {
+    /// Nobody is there, or it hung up.
+    #[error("the agent hung up: {0}")]
+    Gone(#[from] io::Error),
+    /// It took too long.
+    #[error("the agent did not answer within {0:?}")]
+    Slow(Duration),
+    /// It said something else.
+    #[error("the agent does not keep to what was agreed")]
+    Foreign(#[source] Option<FrameError>),
+    /// It said no.
+    #[error("{text}")]
+    Refused {
+        /// One of `wire::agent::failure`.
+        code: String,
+        /// A sentence.
+        text: String,
+    },
+}
+
+/// A connection to an agent.
+#[derive(Debug)]
+pub struct Talk {
+    stream: UnixStream,
+    decoder: Decoder,
+    descriptor: Option<OwnedFd>,
+    lines: usize,
+}
+
+impl Talk {
+    /// Connects to the agent that listens on a socket.
+    pub async fn connect(socket: &Path) -> Result<Self, TalkError> {
+        let stream = UnixStream::connect(socket).await?;
+        Ok(Self { stream, decoder: Decoder::default(), descriptor: None, lines: 0 })
+    }
+
+    /// Asks, and waits for the first answer.
+    pub async fn ask(&mut self, ask: &Ask, within: Duration) -> Result<Tell, TalkError> {
+        let until = Instant::now() + within;
+        self.lines = 0;
+        let line = frame::encode(ask);
+        let write = self.stream.write_all(&line);
+        timeout_at(until, write).await.map_err(|_| TalkError::Slow(within))??;
+        self.hear(within).await
+    }
+
+    /// Waits for one more answer.
+    pub async fn hear(&mut self, within: Duration) -> Result<Tell, TalkError> {
+        let until = Instant::now() + within;
+        timeout_at(until, self.next()).await.map_err(|_| TalkError::Slow(within))?
+    }
+
+    /// Waits for one more answer, as long as it takes.
+    pub async fn next(&mut self) -> Result<Tell, TalkError> {
+        self.lines += 1;
+        if self.lines > LINES_MAX {
+            return Err(TalkError::Foreign(None));
+        }
+        loop {
+            match self.decoder.next_message::<Tell>() {
+                Ok(Some(Tell::Failed { code, text })) => {
+                    return Err(TalkError::Refused { code: short(code), text: short(text) });
+                }
+                Ok(Some(told)) => return Ok(told),
+                Ok(None) => {}
+                Err(error) => return Err(TalkError::Foreign(Some(error))),
+            }
+            let mut buffer = [0; 4096];
+            let stream = &self.stream;
+            let (read, descriptor) = stream
+                .async_io(Interest::READABLE, || descriptor::receive(stream, &mut buffer))
+                .await?;
+            if read == 0 {
+                return Err(TalkError::Gone(io::ErrorKind::UnexpectedEof.into()));
+            }
+            if let Some(descriptor) = descriptor {
+                self.descriptor = Some(descriptor);
+            }
+            self.decoder.push(buffer.get(..read).unwrap_or_default());
+        }
+    }
+
+    /// Lets an agent that is followed speak on: the count of its lines begins anew. Called at most
+    /// once in a while, which bounds the rate.
+    pub fn forgive(&mut self) {
+        self.lines = 0;
+    }
+
+    /// The descriptor that came with an answer.
+    pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptor.take()
+    }
+}
+
+/// What a desktop says is shown to people: one line, and not a long one.
+fn short(text: String) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).take(300).collect()
+}

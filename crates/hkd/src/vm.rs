@@ -1,0 +1,622 @@
+//! One VM's loop: observe, plan, one step, again; until it is as wanted, and then whenever something
+//! happens to it.
+
+use std::{sync::Arc, time::Duration};
+
+use model::{
+    Reason, Run, Timestamp, VmId,
+    vm::{EndKind, Ended, Observed, Seen},
+};
+use store::Work;
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+use wire::agent::{Ask, Guest, GuestUser, Tell};
+
+use crate::{
+    execute::{self, StepError, hostname},
+    goal::goal,
+    guest,
+    linux::{self, lxc::End},
+    node::Node,
+    observe::{Observation, observe},
+    plan::{self, Agent, Goal, Next, Step, Stopping},
+    reasons,
+    talk::{Talk, TalkError},
+};
+
+/// A net under the wake-ups: how long a VM is left alone when nothing seems to happen.
+const SLOW_TICK: Duration = Duration::from_secs(30);
+/// How often a container that was asked to stop is asked again: a signal sent while its init is only
+/// just coming up is lost.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// How soon a step is tried again that another was busy with.
+const BUSY_AGAIN: Duration = Duration::from_millis(200);
+/// How long an agent has to say who it is.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// How long an agent has to prepare its guest.
+const PREPARE_WITHIN: Duration = Duration::from_secs(60);
+
+/// The loop's state. Nothing here is needed by the next one: it only saves looking twice.
+#[derive(Debug)]
+pub struct VmLoop {
+    node: Arc<Node>,
+    vm: VmId,
+    work: watch::Receiver<Option<Arc<Work>>>,
+    /// The row as this host wrote it last.
+    row: Option<Observed>,
+    /// A connection on which the agent tells of changes, and whether its guest is prepared.
+    agent: Option<(Talk, bool)>,
+    /// Steps that failed in this pass.
+    failed: Vec<Step>,
+    /// Failed passes since the last that went well.
+    attempts: i64,
+    /// When this run crashed, within the window in which crashes are counted.
+    crashes: (Run, Vec<Timestamp>),
+}
+
+/// What ended a wait.
+enum Woken {
+    /// Something may have changed.
+    Changed,
+    /// The VM is of no more concern to this host.
+    Gone,
+}
+
+impl VmLoop {
+    /// A loop for one VM, fed with its rows.
+    pub fn new(node: Arc<Node>, vm: VmId, work: watch::Receiver<Option<Arc<Work>>>) -> Self {
+        let row = work.borrow().as_ref().and_then(|work| work.observed.clone());
+        let crashes = row.as_ref().map_or((Run::NONE, Vec::new()), |row| {
+            let ended = row.ended.filter(|ended| ended.kind == EndKind::Crashed);
+            let times = usize::try_from(row.attempts).unwrap_or(0);
+            (row.run, ended.map_or_else(Vec::new, |ended| vec![ended.at; times]))
+        });
+        Self { node, vm, work, row, agent: None, failed: Vec::new(), attempts: 0, crashes }
+    }
+
+    /// Runs until there is nothing of the VM here and nobody wants it here.
+    pub async fn run(mut self) {
+        loop {
+            match self.pass().await {
+                Ok(Woken::Changed) => {}
+                Ok(Woken::Gone) => break,
+                Err(error) => {
+                    tracing::warn!(vm = %self.vm, %error, "cannot look at a VM");
+                    sleep(self.backoff()).await;
+                }
+            }
+        }
+        self.node.set_ready(self.vm, None);
+    }
+
+    /// One look, and one step or one wait.
+    async fn pass(&mut self) -> linux::Result<Woken> {
+        let now = self.node.now();
+        let work = self.work.borrow_and_update().clone();
+        let work = work.map(|work| self.with_own_row(&work));
+        let persistent = self.node.settings().persistent;
+        let goal = goal(work.as_ref(), self.node.host, persistent, now);
+        let agent = self.agent().await;
+        let di = match goal {
+            Goal::Up { .. } => work.as_ref().and_then(|work| work.di.clone()),
+            Goal::Down { .. } => None,
+        };
+        let (node, vm) = (Arc::clone(&self.node), self.vm);
+        let seen = blocking(move || observe(&node, vm, di.as_ref(), agent, now)).await?;
+        let next = plan::next(goal, &seen.seen, true, &self.failed);
+        tracing::trace!(vm = %self.vm, ?goal, seen = ?seen.seen, ?next, "planned");
+        match next {
+            Next::Do(step) if self.failed.contains(&step) => self.give_up_for_now(&seen).await,
+            Next::Do(step) => {
+                self.note(&seen, goal, Some(step), work.as_ref(), now).await;
+                self.step(step, goal, work, seen, now).await;
+                Ok(Woken::Changed)
+            }
+            Next::Wait | Next::Settled if !self.failed.is_empty() => {
+                self.give_up_for_now(&seen).await
+            }
+            Next::Wait | Next::Settled => {
+                if next == Next::Settled {
+                    self.settle(goal, &seen);
+                }
+                self.note(&seen, goal, None, work.as_ref(), now).await;
+                Ok(self.wait(next, goal, &seen, work.as_ref(), now).await)
+            }
+        }
+    }
+
+    /// The rows, with what this host wrote itself: it is newer than what was read.
+    fn with_own_row(&self, work: &Work) -> Work {
+        Work { observed: self.row.clone(), ..work.clone() }
+    }
+
+    async fn step(
+        &mut self,
+        step: Step,
+        goal: Goal,
+        work: Option<Work>,
+        seen: Observation,
+        now: Timestamp,
+    ) {
+        let heavy = matches!(step, Step::Unpack | Step::Snapshot | Step::Start | Step::Inject);
+        let node = Arc::clone(&self.node);
+        let _permit = match heavy {
+            true => node.heavy.acquire().await.ok(),
+            false => None,
+        };
+        let result = match step {
+            Step::Prepare => self.prepare(work.as_ref()).await,
+            Step::NoteEnd => self.note_end(&seen, now).await,
+            Step::Unpack => self.unpack(work, seen, now).await,
+            _ => {
+                let vm = self.vm;
+                let node = Arc::clone(&self.node);
+                blocking(move || {
+                    execute::execute(&node, step, vm, work.as_ref(), &seen, now, &mut |_, _| {})
+                })
+                .await
+                .map_err(Failure::Step)
+            }
+        };
+        match result {
+            Ok(()) => {}
+            Err(Failure::Step(StepError::Busy | StepError::Changed)) => sleep(BUSY_AGAIN).await,
+            Err(failure) => self.failed_at(step, goal, failure).await,
+        }
+    }
+
+    /// Unpacks, and tells how far it is once a second.
+    async fn unpack(
+        &mut self,
+        work: Option<Work>,
+        seen: Observation,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let (told, mut heard) = watch::channel((0, 0));
+        let (vm, node) = (self.vm, Arc::clone(&self.node));
+        let mut task = spawn_blocking(move || {
+            let mut tell = |done, all| {
+                told.send_replace((done, all));
+            };
+            execute::execute(&node, Step::Unpack, vm, work.as_ref(), &seen, now, &mut tell)
+        });
+        loop {
+            match timeout(Duration::from_secs(1), &mut task).await {
+                Ok(result) => return result.unwrap_or_else(linux_panicked).map_err(Failure::Step),
+                Err(_) => {
+                    let (done, all): (u64, u64) = *heard.borrow_and_update();
+                    if let (Some(row), Some(percent)) =
+                        (&mut self.row, (done * 100).checked_div(all))
+                    {
+                        row.waiting_for = Some(format!("unpack {percent}%"));
+                        row.seen_at = self.node.now();
+                    }
+                    self.write_row().await;
+                }
+            }
+        }
+    }
+
+    async fn prepare(&mut self, work: Option<&Work>) -> Result<(), Failure> {
+        let work = work.ok_or(StepError::Changed)?;
+        let guest = self.guest(work);
+        let Some((_, prepared)) = &mut self.agent else { return Err(StepError::Changed.into()) };
+        let mut talk = Talk::connect(&self.node.agent_socket(self.vm)).await?;
+        match talk.ask(&Ask::Prepare(guest), PREPARE_WITHIN).await? {
+            Tell::Done => {
+                *prepared = true;
+                Ok(())
+            }
+            _ => Err(TalkError::Foreign(None).into()),
+        }
+    }
+
+    fn guest(&self, work: &Work) -> Guest {
+        let settings = self.node.settings();
+        let dns =
+            if settings.dns.is_empty() { guest::upstreams() } else { settings.dns.clone() };
+        Guest {
+            hostname: hostname(&work.vm.name),
+            machine_id: guest::machine_id(&self.node.installation, self.vm),
+            dns,
+            address: (work.vm.ip, self.node.network.prefix),
+            gateway: self.node.network.gateway,
+            user: GuestUser {
+                name: work.user.login.clone(),
+                uid: work.user.uid,
+                gid: work.user.gid,
+                home: format!("/home/{}", work.user.login),
+            },
+        }
+    }
+
+    /// Writes how a run ended, if nobody asked it to.
+    async fn note_end(&mut self, seen: &Observation, now: Timestamp) -> Result<(), Failure> {
+        let Some(record) = seen.record.clone() else { return Ok(()) };
+        let directory = self.node.directory(self.vm);
+        if record.stop_asked_at.is_none() {
+            let (node, place) = (Arc::clone(&self.node), directory.clone());
+            let end = blocking(move || Ok::<_, linux::Error>(node.linux.end(&place))).await?;
+            self.note_own_end(record.run(), &end, now);
+            let written = match &self.row {
+                Some(row) => self.node.store.put_observed(row).await,
+                None => Ok(()),
+            };
+            written.map_err(Failure::Store)?;
+        }
+        let node = Arc::clone(&self.node);
+        let noted = crate::record::Record { noted: true, ..record };
+        Ok(blocking(move || noted.write(node.linux.as_ref(), &directory)).await?)
+    }
+
+    fn note_own_end(&mut self, run: Run, end: &End, now: Timestamp) {
+        let log = self.node.directory(self.vm).join("lxc.log");
+        let kind = match end {
+            End::ShutDown => EndKind::ShutDown,
+            End::Died(_) | End::NeverStarted(_) => EndKind::Crashed,
+        };
+        if self.crashes.0 != run {
+            self.crashes = (run, Vec::new());
+        }
+        if kind == EndKind::Crashed {
+            self.crashes.1.push(now);
+        }
+        self.crashes.1.retain(|at| now.millis_since(*at) < Ended::CRASHES_WINDOW_MILLIS);
+        let crashes = i64::try_from(self.crashes.1.len()).unwrap_or(i64::MAX);
+        let again = kind == EndKind::Crashed && crashes < Ended::CRASHES_MAX;
+        let wait = 1000 * (1_i64 << crashes.clamp(0, 10));
+        tracing::info!(vm = %self.vm, %run, ?end, again, "a run ended by itself");
+        self.row = Some(Observed {
+            vm: self.vm,
+            host: self.node.host,
+            run,
+            seen: Seen::Nothing,
+            seen_at: now,
+            waiting_for: None,
+            reason: Some(reasons::of_end(end, crashes, &log, &self.node.name, now)),
+            attempts: crashes,
+            next_try: again.then(|| now.plus_millis(wait)),
+            ended: Some(Ended { run, kind, at: now }),
+        });
+    }
+
+    async fn failed_at(&mut self, step: Step, goal: Goal, failure: Failure) {
+        let now = self.node.now();
+        let reason = match &failure {
+            Failure::Step(error) => reasons::of_step(step, error, &self.node, self.work.borrow().as_deref(), now),
+            Failure::Talk(error) => reasons::of_talk(error, &self.node.name, now),
+            Failure::Store(error) => {
+                tracing::warn!(vm = %self.vm, %error, "cannot write to the database");
+                self.failed.push(step);
+                return;
+            }
+        };
+        if !self.row.as_ref().is_some_and(|row| row.reason.as_ref().is_some_and(|r| r.code == reason.code)) {
+            tracing::warn!(vm = %self.vm, ?step, reason = reason.text(), "a step failed");
+        }
+        self.failed.push(step);
+        self.set_reason(goal, reason, now);
+    }
+
+    fn set_reason(&mut self, goal: Goal, reason: Reason, now: Timestamp) {
+        let run = match goal {
+            Goal::Up { run, .. } => run,
+            Goal::Down { .. } => self.row.as_ref().map_or(Run::NONE, |row| row.run),
+        };
+        let mut row = self.row.take().filter(|row| row.run == run).unwrap_or(Observed {
+            vm: self.vm,
+            host: self.node.host,
+            run,
+            seen: Seen::Preparing,
+            seen_at: now,
+            waiting_for: None,
+            reason: None,
+            attempts: 0,
+            next_try: None,
+            ended: None,
+        });
+        let since = match &row.reason {
+            Some(old) if old.code == reason.code => old.since,
+            _ => reason.since,
+        };
+        row.reason = Some(Reason { since, ..reason });
+        self.row = Some(row);
+    }
+
+    /// A pass in which something failed is over: writes why, and waits with a growing delay.
+    async fn give_up_for_now(&mut self, seen: &Observation) -> linux::Result<Woken> {
+        self.attempts += 1;
+        let wait = self.backoff();
+        let now = self.node.now();
+        if let Some(row) = &mut self.row {
+            row.attempts = self.attempts;
+            row.next_try =
+                Some(now.plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+            row.seen_at = now;
+        }
+        self.write_row().await;
+        self.failed.clear();
+        let end = self.container_end(seen);
+        tokio::select! {
+            biased;
+            // A change of mind is heard at once.
+            changed = self.work.changed() => if changed.is_err() { return Ok(Woken::Gone) },
+            () = end => {}
+            () = sleep(wait) => {}
+        }
+        Ok(Woken::Changed)
+    }
+
+    fn backoff(&self) -> Duration {
+        let doublings = u32::try_from(self.attempts.clamp(0, 6)).unwrap_or(0);
+        Duration::from_millis(500) * 2_u32.pow(doublings)
+    }
+
+    /// Everything is as wanted.
+    fn settle(&mut self, goal: Goal, seen: &Observation) {
+        self.attempts = 0;
+        match goal {
+            Goal::Up { run, .. } if seen.seen.container.is_some() => {
+                self.node.set_ready(self.vm, Some(run));
+            }
+            Goal::Up { .. } | Goal::Down { .. } => self.node.set_ready(self.vm, None),
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        next: Next,
+        goal: Goal,
+        seen: &Observation,
+        work: Option<&Work>,
+        now: Timestamp,
+    ) -> Woken {
+        let settled = next == Next::Settled;
+        let nothing = seen.seen.record.is_none() && seen.seen.container.is_none();
+        let unwanted = work.is_none_or(|work| {
+            work.desired.host != Some(self.node.host)
+        });
+        if settled && nothing && unwanted && matches!(goal, Goal::Down { .. }) {
+            self.forget_row(work).await;
+            return Woken::Gone;
+        }
+        let until = self.next_moment(work, seen, now);
+        let end = self.container_end(seen);
+        tokio::select! {
+            biased;
+            // What is wanted comes first: it may make the rest pointless.
+            changed = self.work.changed() => match changed {
+                Ok(()) => Woken::Changed,
+                Err(_) => Woken::Gone,
+            },
+            () = end => Woken::Changed,
+            gone = follow(&mut self.agent) => {
+                if gone {
+                    self.agent = None;
+                }
+                Woken::Changed
+            }
+            () = sleep(until) => {
+                if next == Next::Wait && self.asked(seen) {
+                    self.ask_again().await;
+                }
+                Woken::Changed
+            }
+        }
+    }
+
+    fn asked(&self, seen: &Observation) -> bool {
+        seen.seen.container.is_some_and(|container| container.stopping == Stopping::Asked)
+    }
+
+    async fn ask_again(&self) {
+        let (node, vm) = (Arc::clone(&self.node), self.vm);
+        let asked = blocking(move || {
+            node.linux.ask_to_stop(&node.layout.vms, &node.names.container(vm))
+        });
+        if let Err(error) = asked.await {
+            tracing::debug!(%vm, %error, "cannot ask a container again to stop");
+        }
+    }
+
+    /// How long nothing is to be done, as far as time is concerned.
+    fn next_moment(&self, work: Option<&Work>, seen: &Observation, now: Timestamp) -> Duration {
+        let left = |at: Timestamp| {
+            Duration::from_millis(at.millis_since(now).max(1).unsigned_abs())
+        };
+        let mut wait = SLOW_TICK;
+        if self.asked(seen) {
+            wait = ASK_AGAIN;
+            if let Some(asked) = seen.record.as_ref().and_then(crate::record::Record::stop_asked_at) {
+                let timeout = self.node.settings().stop_timeout;
+                let timeout = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+                wait = wait.min(left(asked.plus_millis(timeout)));
+            }
+        }
+        if let Some(at) = work.and_then(|work| work.desired.expires_hard).filter(|at| *at > now) {
+            wait = wait.min(left(at));
+        }
+        let retry = self.row.as_ref().filter(|row| row.ended.is_some());
+        if let Some(at) = retry.and_then(|row| row.next_try).filter(|at| *at > now) {
+            wait = wait.min(left(at));
+        }
+        wait
+    }
+
+    /// Resolves when the container's monitor has ended; never, when there is none.
+    fn container_end(&self, seen: &Observation) -> impl Future<Output = ()> + use<> {
+        let monitor = seen.monitor;
+        let starting = seen.seen.container.is_some();
+        async move {
+            match monitor.and_then(|monitor| guest::pidfd(monitor.pid)) {
+                Some(pidfd) => drop(pidfd.readable().await),
+                // It was just started, or ended between the look and now: look again soon.
+                None if starting => sleep(BUSY_AGAIN).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// What the agent's socket says: kept open, so that its end is heard.
+    async fn agent(&mut self) -> Agent {
+        if self.agent.is_none() {
+            self.agent = self.meet().await.ok().flatten();
+        }
+        match &self.agent {
+            None => Agent::Absent,
+            Some((_, false)) => Agent::Present,
+            Some((_, true)) => Agent::Ready,
+        }
+    }
+
+    async fn meet(&self) -> Result<Option<(Talk, bool)>, TalkError> {
+        let socket = self.node.agent_socket(self.vm);
+        if !socket.exists() {
+            return Ok(None);
+        }
+        let mut talk = Talk::connect(&socket).await?;
+        let Tell::Hello { prepared, .. } = talk.ask(&Ask::Hello, HELLO_WITHIN).await? else {
+            return Ok(None);
+        };
+        match talk.ask(&Ask::Follow, HELLO_WITHIN).await? {
+            Tell::State { .. } => Ok(Some((talk, prepared))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Writes what is seen, if it differs from what was written.
+    async fn note(
+        &mut self,
+        seen: &Observation,
+        goal: Goal,
+        step: Option<Step>,
+        work: Option<&Work>,
+        now: Timestamp,
+    ) {
+        let run = match goal {
+            Goal::Up { run, .. } => run,
+            Goal::Down { .. } => seen
+                .record
+                .as_ref()
+                .map(crate::record::Record::run)
+                .or_else(|| self.row.as_ref().map(|row| row.run))
+                .unwrap_or(Run::NONE),
+        };
+        if work.is_none() {
+            return;
+        }
+        let level = level(&seen.seen, step);
+        let up = matches!(goal, Goal::Up { .. });
+        let old = self.row.clone().filter(|row| row.run == run);
+        let ended = old.as_ref().and_then(|row| row.ended).filter(|_| !up);
+        let keeps = ended.is_some() || !self.failed.is_empty() || self.attempts > 0;
+        let fresh = Observed {
+            vm: self.vm,
+            host: self.node.host,
+            run,
+            seen: level,
+            seen_at: now,
+            waiting_for: step.map(|step| reasons::word(step).to_owned()),
+            reason: old.as_ref().and_then(|row| row.reason.clone()).filter(|_| keeps),
+            attempts: match ended {
+                Some(_) => old.as_ref().map_or(0, |row| row.attempts),
+                None => self.attempts,
+            },
+            next_try: old.as_ref().and_then(|row| row.next_try).filter(|_| keeps),
+            ended,
+        };
+        let same = self.row.as_ref().is_some_and(|row| {
+            Observed { seen_at: row.seen_at, ..fresh.clone() } == *row
+        });
+        if !same {
+            self.row = Some(fresh);
+            self.write_row().await;
+        }
+    }
+
+    async fn write_row(&self) {
+        if let Some(row) = &self.row
+            && let Err(error) = self.node.store.put_observed(row).await
+        {
+            tracing::debug!(vm = %self.vm, %error, "cannot write what is seen; it is written again");
+        }
+    }
+
+    async fn forget_row(&mut self, work: Option<&Work>) {
+        if work.is_some() && self.row.is_some() {
+            // Another host has it now: what this one saw of it says nothing any more.
+            if let Err(error) = self.node.store.delete_observed(self.vm, self.node.host).await {
+                tracing::debug!(vm = %self.vm, %error, "cannot delete an old row");
+            }
+        }
+    }
+}
+
+/// How far up a VM is, in the words of its row.
+fn level(seen: &plan::Seen, step: Option<Step>) -> Seen {
+    match seen.container {
+        Some(container) => match (container.stopping, container.agent) {
+            (Stopping::Asked | Stopping::Overdue, _) => Seen::Stopping,
+            (Stopping::No, _) if step == Some(Step::AskToStop) => Seen::Stopping,
+            (Stopping::No, Agent::Ready) => Seen::Running,
+            (Stopping::No, Agent::Absent | Agent::Present) => Seen::Starting,
+        },
+        None if step.is_some() || seen.record.is_some() => Seen::Preparing,
+        None => Seen::Nothing,
+    }
+}
+
+/// Waits until the agent says something; `true` when it hung up.
+async fn follow(agent: &mut Option<(Talk, bool)>) -> bool {
+    match agent {
+        None => std::future::pending().await,
+        Some((talk, _)) => {
+            let heard = talk.next().await;
+            // At most four lines a second are listened to.
+            sleep(Duration::from_millis(250)).await;
+            talk.forgive();
+            heard.is_err()
+        }
+    }
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error(transparent)]
+    Talk(#[from] TalkError),
+    #[error(transparent)]
+    Store(store::Error),
+}
+
+impl From<linux::Error> for Failure {
+    fn from(error: linux::Error) -> Self {
+        Self::Step(error.into())
+    }
+}
+
+/// Runs what blocks where blocking is allowed.
+async fn blocking<T: Send + 'static, E: Send + 'static + From<linux::Error>>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(linux::Error::Unexpected {
+            what: "a step".to_owned(),
+            why: "it panicked; see the log".to_owned(),
+        }
+        .into())
+    })
+}
+
+fn linux_panicked(_: tokio::task::JoinError) -> Result<(), StepError> {
+    Err(linux::Error::Unexpected {
+        what: "unpacking".to_owned(),
+        why: "it panicked; see the log".to_owned(),
+    }
+    .into())
+}

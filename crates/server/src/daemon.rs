@@ -1,0 +1,118 @@
+//! The three daemons, each from its arguments to its end.
+
+use std::{
+    net::TcpListener, os::unix::net::UnixListener, time::SystemTime,
+};
+
+use anyhow::{Context, Result, ensure};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::{account, config::Config, sockets};
+
+/// Runs hkd.
+pub(crate) fn hkd(config: &Config) -> Result<()> {
+    ensure!(rustix::process::geteuid().is_root(), "hkd needs root: it starts containers");
+    log();
+    let router = account::ids()?;
+    let vma = config.vma()?;
+    ensure!(vma.exists(), "the agent {} is not there: install it, or set path.vma", vma.display());
+    let hkd = hkd::Config { file: config.settings.clone(), host: config.host()?, vma, router };
+    runtime()?.block_on(async {
+        let stop = until_told()?;
+        hkd::run(hkd, ready, stop).await.context("hkd cannot work")
+    })
+}
+
+/// Runs the router.
+pub(crate) fn l7r(config: &Config, listen_fd: Option<i32>) -> Result<()> {
+    log();
+    let listener = match listen_fd {
+        Some(number) => TcpListener::from(sockets::inherited(number)?),
+        None => sockets::tls(config)?,
+    };
+    listener.set_nonblocking(true)?;
+    #[expect(clippy::disallowed_methods, reason = "the router's clock, for its certificate")]
+    let now = SystemTime::now();
+    let l7r = l7r::Config {
+        listener,
+        api_socket: sockets::internal_path(config)?,
+        hkd_socket: sockets::attach_path(config)?,
+        ssl_dir: config.folder("path.ssl")?,
+        now,
+        limits: l7r::Limits::default(),
+    };
+    runtime()?.block_on(async {
+        let stop = until_told()?;
+        ready();
+        l7r::run(l7r, stop).await.context("the router cannot work")
+    })
+}
+
+/// Runs the api.
+pub(crate) fn api(config: &Config, admin: Option<i32>, internal: Option<i32>) -> Result<()> {
+    log();
+    let socket = |number: Option<i32>, path| match number {
+        Some(number) => Ok(UnixListener::from(sockets::inherited(number)?)),
+        None => sockets::unix(path, None),
+    };
+    let admin = socket(admin, &sockets::admin_path(config)?)?;
+    let internal = socket(internal, &sockets::internal_path(config)?)?;
+    let api = api::Config {
+        store_url: config.settings.get("database.url")?,
+        settings: config.settings.clone(),
+        admin,
+        internal,
+    };
+    runtime()?.block_on(async {
+        let stop = until_told()?;
+        ready();
+        api::run(api, stop).await.context("the api cannot work")
+    })
+}
+
+/// A runtime for a daemon.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")
+}
+
+/// Tells the service manager, or the supervisor, that this daemon works.
+fn ready() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::debug!(%error, "nobody to tell that this daemon is ready");
+    }
+}
+
+/// Cancelled when the daemon is told to end.
+fn until_told() -> Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+/// Where the log goes: standard error, as much as `QVD_LOG` says, milestones otherwise.
+pub(crate) fn log() {
+    let filter = EnvFilter::try_from_env("QVD_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let written = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+    // Only a second call in one process could fail.
+    let _ = written;
+}
