@@ -1,6 +1,11 @@
 //! Starts the serving agent as a process of the guest's own and returns when it serves.
 
-use std::{fs::File, io::Read, os::fd::OwnedFd, process::Stdio};
+use std::{
+    fs::File,
+    io::Read,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    process::Stdio,
+};
 
 use anyhow::{Context, bail, ensure};
 
@@ -18,6 +23,7 @@ pub(crate) fn detach(arguments: &[String]) -> anyhow::Result<()> {
     );
     descriptors::close_on_exec_from_3().context("cannot keep descriptors to ourselves")?;
     let mut child = command::program("/proc/self/exe")
+        .arg0("qvd-vma")
         .arg("serve")
         .stdin(Stdio::from(listener))
         .stdout(Stdio::piped())

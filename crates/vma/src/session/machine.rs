@@ -22,6 +22,8 @@ use super::line::Said;
 
 /// A signal without effect is sent again after this long.
 const AGAIN: Duration = Duration::from_millis(300);
+/// For this long after a suspension `nxagent` is deaf.
+const DEAF: Duration = Duration::from_millis(100);
 /// A client that does not let go in good order is cut off after this long.
 const ORDERLY: Duration = Duration::from_secs(2);
 /// How long a resume may keep the desktop's programs standing still.
@@ -183,7 +185,9 @@ impl Machine {
             Said::Waiting => Place::Waiting,
             Said::Accepted => Place::Negotiating,
             Said::Up => Place::Up,
-            Said::Suspending => Place::Suspending,
+            // Of a client that never came to be attached, too: but then there is none to let go.
+            Said::Suspending if self.place == Place::Up => Place::Suspending,
+            Said::Suspending => return,
             Said::Suspended => Place::Suspended,
             Said::Ending => Place::Ending,
             Said::Problem(_) => return,
@@ -234,6 +238,7 @@ impl Machine {
             (Want::Nothing, Place::Negotiating) if here >= NEGOTIATING_MAX => Step::Hangup,
             _ => Step::Wait,
         };
+        let due = due && (self.place != Place::Suspended || here >= DEAF);
         if due || step == Step::Spawn { step } else { Step::Wait }
     }
 
@@ -251,7 +256,7 @@ impl Machine {
     /// When to look again if nothing happens; `None`: time alone changes nothing.
     pub(crate) fn look_again(&self) -> Option<Duration> {
         if self.outlook() == Outlook::Pending {
-            return Some(Duration::from_millis(100));
+            return Some(Duration::from_millis(20));
         }
         match self.place {
             Place::Absent | Place::Up | Place::Suspending | Place::Suspended => None,
