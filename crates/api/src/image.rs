@@ -60,6 +60,11 @@ pub(crate) fn inspect(
     judge(&tree, archive.entries(), archive.unpacked(), host)
 }
 
+/// Whether the name of a file says how it is packed.
+pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
+    compression::suffix(name).map(drop)
+}
+
 /// What an image lacks, and for what: one sentence each.
 pub(crate) fn warnings(kind: &ImageKind) -> Vec<String> {
     let ways = kind.ways;
@@ -112,15 +117,14 @@ fn judge(tree: &Tree, entries: u64, unpacked: u64, host: &str) -> Result<ImageKi
         found: machine.to_string(),
         host: host.to_owned(),
     })?;
-    let distribution = ["etc/os-release", "usr/lib/os-release"]
-        .into_iter()
-        .filter_map(|path| match at(path) {
+    let distribution =
+        ["etc/os-release", "usr/lib/os-release"].into_iter().find_map(|path| match at(path) {
             Ok((_, Node::Text(text))) => pretty_name(text),
             Ok(_) | Err(_) => None,
-        })
-        .next();
+        });
     Ok(ImageKind {
-        init: init_word(&init_path, |path| is_program(at(path).ok())).to_owned(),
+        init: init_word(&init_path, |path| matches!(at(path), Ok((_, Node::Program(_)))))
+            .to_owned(),
         init_path: format!("/{init_path}"),
         architecture: architecture.to_owned(),
         distribution,
@@ -129,10 +133,6 @@ fn judge(tree: &Tree, entries: u64, unpacked: u64, host: &str) -> Result<ImageKi
         unpacked_bytes: unpacked,
         ways: ways(|path| at(path).ok().map(|(_, node)| node)),
     })
-}
-
-fn is_program(found: Option<(String, &Node)>) -> bool {
-    matches!(found, Some((_, Node::Program(_))))
 }
 
 fn init_word(init: &str, has_program: impl Fn(&str) -> bool) -> &'static str {
@@ -179,12 +179,8 @@ fn ways<'a>(at: impl Fn(&str) -> Option<&'a Node>) -> WaysIn {
 /// `PRETTY_NAME` of an os-release file, at most 100 characters of it, none of which moves a cursor.
 fn pretty_name(text: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.trim().strip_prefix("PRETTY_NAME="))?;
-    let name: String = value
-        .trim_matches(['"', '\''])
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(100)
-        .collect();
+    let name: String =
+        value.trim_matches(['"', '\'']).chars().filter(|c| !c.is_control()).take(100).collect();
     (!name.is_empty()).then_some(name)
 }
 

@@ -125,7 +125,8 @@ impl<R: Read> Archive<R> {
         let mut head = Vec::new();
         let (kind, stored) = match header.entry_type() {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let most = if path.ends_with("os-release") { TEXT_MAX } else { Machine::HEAD as u64 };
+                let most =
+                    if path.ends_with("os-release") { TEXT_MAX } else { Machine::HEAD as u64 };
                 head = self.bytes(stored.min(most))?;
                 (Kind::File { executable: mode & 0o111 != 0 }, stored)
             }
@@ -204,7 +205,7 @@ impl<R: Read> Archive<R> {
     }
 
     fn skip(&mut self, mut size: u64) -> Result<(), Refusal> {
-        let mut buffer = [0; 32 * 1024];
+        let mut buffer = [0; 16 * 1024];
         while size > 0 {
             let part = buffer.len().min(usize::try_from(size).unwrap_or(usize::MAX));
             let read = self.some(buffer.get_mut(..part).unwrap_or_default())?;

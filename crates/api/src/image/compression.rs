@@ -9,11 +9,7 @@ use super::Refusal;
 /// The bytes of the tar inside. The kind of compression is told by the first bytes, and must be what
 /// the name says: the host that unpacks it goes by the name.
 pub(super) fn open<'a>(file: impl Read + 'a, name: &str) -> Result<Box<dyn Read + 'a>, Refusal> {
-    let suffix = model::di::ARCHIVES
-        .iter()
-        .filter(|suffix| name.ends_with(**suffix))
-        .max_by_key(|suffix| suffix.len())
-        .ok_or_else(|| Refusal::Suffix { name: name.to_owned() })?;
+    let suffix = suffix(name)?;
     let mut file = BufReader::with_capacity(128 * 1024, file);
     let damaged = |error| Refusal::Damaged { unpacked: 0, error };
     let start = file.fill_buf().map_err(damaged)?;
@@ -23,7 +19,7 @@ pub(super) fn open<'a>(file: impl Read + 'a, name: &str) -> Result<Box<dyn Read 
         [0x1f, 0x8b, ..] => ("gzip", suffix.ends_with("gz")),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => ("xz", false),
         [b'B', b'Z', b'h', ..] => ("bzip2", false),
-        [..] => ("not compressed", *suffix == ".tar"),
+        [..] => ("not compressed", suffix == ".tar"),
     };
     if !matches {
         return Err(Refusal::Mislabelled { name: name.to_owned(), found });
@@ -33,6 +29,15 @@ pub(super) fn open<'a>(file: impl Read + 'a, name: &str) -> Result<Box<dyn Read 
         "gzip" => Box::new(MultiGzDecoder::new(file)),
         _ => Box::new(file),
     })
+}
+
+/// The end of a name that says how the file is packed.
+pub(super) fn suffix(name: &str) -> Result<&'static str, Refusal> {
+    model::di::ARCHIVES
+        .iter()
+        .copied()
+        .find(|suffix| name.ends_with(suffix))
+        .ok_or_else(|| Refusal::Suffix { name: name.to_owned() })
 }
 
 /// Whether an error of a decoder means that its input ended too early.

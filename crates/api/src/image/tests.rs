@@ -43,7 +43,14 @@ impl Image {
         image
     }
 
-    fn entry(&mut self, path: &str, kind: EntryType, mode: u32, to: &str, data: &[u8]) -> &mut Self {
+    fn entry(
+        &mut self,
+        path: &str,
+        kind: EntryType,
+        mode: u32,
+        to: &str,
+        data: &[u8],
+    ) -> &mut Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
@@ -164,7 +171,10 @@ fn what_cannot_start_is_refused() {
 
     let mut circle = Image::new();
     circle.link("sbin/init", "init");
-    assert_eq!(refused(circle), "it has nothing to start: /sbin/init leads through links in a circle");
+    assert_eq!(
+        refused(circle),
+        "it has nothing to start: /sbin/init leads through links in a circle"
+    );
 
     let mut arm = Image::new();
     arm.program("sbin/init", 183);
@@ -172,7 +182,10 @@ fn what_cannot_start_is_refused() {
 
     let mut nothing = Image::new();
     nothing.file("sbin/init", 0o755, b"hello");
-    assert_eq!(refused(nothing), "its programs are for no known processor, and this host is x86_64");
+    assert_eq!(
+        refused(nothing),
+        "its programs are for no known processor, and this host is x86_64"
+    );
 }
 
 #[test]
@@ -206,7 +219,10 @@ fn long_names_and_pax_headers_are_followed() {
     header.set_size(3);
     header.set_mode(0o644);
     image.0.append_data(&mut header, &long, &b"abc"[..]).unwrap();
-    image.0.append_pax_extensions([("path", &b"usr/bin/nxagent"[..]), ("SCHILY.xattr.x", b"\n\0=")]).unwrap();
+    image
+        .0
+        .append_pax_extensions([("path", &b"usr/bin/nxagent"[..]), ("SCHILY.xattr.x", b"\n\0=")])
+        .unwrap();
     image.file("wrong", 0o755, b"#!");
     let kind = look(&image.bytes(), "x.tar").unwrap();
     assert!(kind.ways.nx);
@@ -272,7 +288,10 @@ fn damage_is_found_by_the_checksums() {
 fn what_is_no_tar_or_misnamed_is_refused() {
     let text = |result: Result<ImageKind, Refusal>| result.unwrap_err().to_string();
     let tar = Image::desktop().bytes();
-    assert_eq!(text(look(b"", "x.tar")), "the archive is cut off: it ends after 0 bytes of its contents");
+    assert_eq!(
+        text(look(b"", "x.tar")),
+        "the archive is cut off: it ends after 0 bytes of its contents"
+    );
     assert_eq!(text(look(&[0; 4096], "x.tar")), "it is not a tar archive");
     assert_eq!(text(look(&vec![b'x'; 4096], "x.tar")), "it is not a tar archive");
     assert_eq!(text(look(&gzip(b"hello"), "x.tgz")), "it is not a tar archive");

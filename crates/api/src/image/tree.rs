@@ -45,7 +45,9 @@ impl Tree {
         let node = match kind {
             Kind::Link { to } => Some(Node::Link(to)),
             Kind::HardLink { to } => self.nodes.get(&to).cloned(),
-            Kind::File { .. } if path.ends_with("etc/os-release") || path.ends_with("lib/os-release") => {
+            Kind::File { .. }
+                if path.ends_with("etc/os-release") || path.ends_with("lib/os-release") =>
+            {
                 Some(Node::Text(String::from_utf8_lossy(&head).into_owned()))
             }
             Kind::File { executable: true } => Some(Node::Program(Machine::of(&head))),

@@ -2,24 +2,26 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::vm::Reason;
+
 /// A piece of long work and how far it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// Never given twice.
     pub id: i64,
+    /// Who does it.
+    pub host_id: i64,
     /// What is done.
     pub kind: String,
     /// What it is done to.
     pub target: String,
     /// `waiting`, `running`, `done` or `failed`.
     pub state: String,
-    /// From 0 to 1.
-    pub progress: f64,
-    /// Why it failed.
+    /// From 0 to 100.
+    pub percent: i64,
+    /// Why it failed, or does not go on.
     pub reason: Option<Reason>,
 }
-
-use super::vm::Reason;
 
 /// Who did what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,12 +30,18 @@ pub struct Audit {
     pub id: i64,
     /// When.
     pub at: i64,
-    /// Who: `root`, `uid 1000`, `user ada`.
-    pub actor: String,
-    /// What: `vm.start`.
+    /// Who: `root`, `uid 990`, `user ada`.
+    pub who: String,
+    /// From where: an address, or `socket`.
+    pub from: String,
+    /// What: noun and verb.
     pub action: String,
-    /// To what: `vm 3`.
+    /// To what.
     pub target: String,
-    /// Told in JSON: before, after, result.
-    pub detail: String,
+    /// How it was, in JSON.
+    pub before: Option<String>,
+    /// How it is, in JSON.
+    pub after: Option<String>,
+    /// `done`, or why not.
+    pub result: String,
 }
