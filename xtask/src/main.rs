@@ -1,2 +1,60 @@
-//! To be filled.
-fn main() {}
+//! What the project does to itself: `cargo xtask tidy|docs|bench|sweep|check`.
+
+mod bench;
+mod check;
+mod command;
+mod docs;
+mod place;
+mod say;
+mod sweep;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "xtask", about = "What the project does to itself")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Fail on what the rules of the source tree forbid
+    Tidy,
+    /// Write the generated documents: settings and command lines
+    Docs {
+        /// Write nothing; fail when one of them is not up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Measure, and write docs/benchmarks.md from the results
+    Bench(bench::Options),
+    /// Remove what dead test runs left on this machine, and nothing else
+    Sweep,
+    /// Run every suite and count (`./check` prepares the machine for it)
+    Check {
+        /// Only suites whose name contains this
+        #[arg(long)]
+        only: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Tidy => tidy::run(),
+        Task::Docs { check } => docs::run(check),
+        Task::Bench(options) => bench::run(&options),
+        Task::Sweep => sweep::run(),
+        Task::Check { only } => check::run(only.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::line(format_args!("xtask: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
