@@ -41,8 +41,13 @@ pub(super) async fn chains_hold_and_show_any_change(Database { store, .. }: Data
     for (tampered, undone, first_bad) in [
         ("UPDATE audit SET who = 'eve' WHERE sequence = 2", "who = 'admin'", 2),
         ("UPDATE audit SET at = at + 1 WHERE sequence = 3", "at = at - 1", 3),
-        // What moves from one column to the next is not the same.
         ("UPDATE audit SET value_after = NULL WHERE sequence = 1", "value_after = 'blocked'", 1),
+        // What moves from one column to the next is not the same.
+        (
+            "UPDATE audit SET value_before = 'blocked', value_after = NULL WHERE sequence = 1",
+            "value_before = NULL, value_after = 'blocked'",
+            1,
+        ),
         ("UPDATE audit SET value_before = '' WHERE sequence = 4", "value_before = NULL", 4),
         ("UPDATE audit SET sequence = 9 WHERE sequence = 2", "sequence = 2", 2),
     ] {
