@@ -2,7 +2,7 @@
 //!
 //! One file per table, named as the noun in `model`; `database` holds what differs between the two
 //! databases, [`open`](Store::open) and `migrations` bring a [`Store`] into being, [`Wake`] tells
-//! when something may have changed, and [`grants`] says who may write what.
+//! when something may have changed, and [`grants()`] says who may write what.
 //!
 //! Rows become types of `model` here and nowhere else. A write is one transaction; on PostgreSQL it
 //! ends with `NOTIFY qvd`. Nothing in the database is a state of ours: `vm_desired` is what is
