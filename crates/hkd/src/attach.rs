@@ -36,9 +36,9 @@ use crate::{
 /// How long a peer has for its first message.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 /// How long an agent may be silent while it brings a session up.
-const QUIET_MAX: Duration = Duration::from_secs(60);
+const QUIET_MAX: Duration = Duration::from_mins(1);
 /// How long the client may take for its first bytes.
-const OPEN_WITHIN: Duration = Duration::from_secs(120);
+const OPEN_WITHIN: Duration = Duration::from_mins(2);
 /// How long the agent has to open nxagent's connection.
 const OPENED_WITHIN: Duration = Duration::from_secs(10);
 /// How many attachments may be under way at once.

@@ -26,10 +26,9 @@ pub fn goal(work: Option<&Work>, here: HostId, persistent: bool, now: Timestamp)
     match seen.ended.filter(|ended| ended.run == desired.run) {
         None => up,
         Some(ended) => match (ended.kind, seen.next_try) {
-            (EndKind::ShutDown, _) => down,
             (EndKind::Crashed, Some(at)) if at <= now => up,
             (EndKind::Crashed, Some(_)) => Goal::Down { keep: true },
-            (EndKind::Crashed, None) => down,
+            (EndKind::ShutDown, _) | (EndKind::Crashed, None) => down,
         },
     }
 }
@@ -91,8 +90,8 @@ mod tests {
         }
     }
 
-    fn ended(run: i64, kind: EndKind, next_try: Option<i64>) -> Option<Observed> {
-        Some(Observed {
+    fn ended(run: i64, kind: EndKind, next_try: Option<i64>) -> Observed {
+        Observed {
             vm: VmId(7),
             host: HERE,
             run: Run(run),
@@ -103,7 +102,7 @@ mod tests {
             attempts: 1,
             next_try: next_try.map(Timestamp),
             ended: Some(Ended { run: Run(run), kind, at: NOW }),
-        })
+        }
     }
 
     #[track_caller]
@@ -111,7 +110,11 @@ mod tests {
         let mut work = work();
         change(&mut work);
         let goal = goal(Some(&work), HERE, false, NOW);
-        assert_eq!(matches!(goal, Goal::Up { run: Run(2), di: DiId(3), home: true, .. }), up, "{goal:?}");
+        assert_eq!(
+            matches!(goal, Goal::Up { run: Run(2), di: DiId(3), home: true, .. }),
+            up,
+            "{goal:?}"
+        );
     }
 
     #[test]
@@ -130,19 +133,19 @@ mod tests {
     /// Power off, reboot, crash of init from inside: each as it should be. A reboot is no end.
     #[test]
     fn an_end_from_inside_counts_for_its_own_run() {
-        check(|work| work.observed = ended(2, EndKind::ShutDown, None), false);
-        check(|work| work.observed = ended(1, EndKind::ShutDown, None), true);
-        check(|work| work.observed = ended(2, EndKind::Crashed, Some(1001)), false);
-        check(|work| work.observed = ended(2, EndKind::Crashed, Some(1000)), true);
-        check(|work| work.observed = ended(2, EndKind::Crashed, None), false);
+        check(|work| work.observed = Some(ended(2, EndKind::ShutDown, None)), false);
+        check(|work| work.observed = Some(ended(1, EndKind::ShutDown, None)), true);
+        check(|work| work.observed = Some(ended(2, EndKind::Crashed, Some(1001))), false);
+        check(|work| work.observed = Some(ended(2, EndKind::Crashed, Some(1000))), true);
+        check(|work| work.observed = Some(ended(2, EndKind::Crashed, None)), false);
     }
 
     #[test]
     fn what_a_crashed_run_wrote_waits_for_its_next_try() {
         let mut work = work();
-        work.observed = ended(2, EndKind::Crashed, Some(2000));
+        work.observed = Some(ended(2, EndKind::Crashed, Some(2000)));
         assert_eq!(goal(Some(&work), HERE, false, NOW), Goal::Down { keep: true });
-        work.observed = ended(2, EndKind::Crashed, None);
+        work.observed = Some(ended(2, EndKind::Crashed, None));
         assert_eq!(goal(Some(&work), HERE, false, NOW), Goal::Down { keep: false });
         assert_eq!(goal(None, HERE, false, NOW), Goal::Down { keep: false });
     }

@@ -1,10 +1,9 @@
 //! What a guest is told, and small facts of the machine that go with it.
 
-use std::{fs, net::Ipv4Addr, os::fd::OwnedFd};
+use std::{fs, net::Ipv4Addr};
 
 use model::VmId;
 use sha2::{Digest, Sha256};
-use tokio::io::{Interest, unix::AsyncFd};
 
 /// The machine-id of a VM: the same at each of its starts, and no two VMs have the same.
 pub fn machine_id(installation: &str, vm: VmId) -> String {
@@ -31,13 +30,6 @@ fn servers(text: &str) -> Vec<Ipv4Addr> {
         .filter_map(|server| server.trim().parse::<Ipv4Addr>().ok())
         .filter(|server| !server.is_loopback())
         .collect()
-}
-
-/// A descriptor that becomes readable when a process ends; `None` when it has ended.
-pub fn pidfd(pid: i32) -> Option<AsyncFd<OwnedFd>> {
-    let pid = rustix::process::Pid::from_raw(pid)?;
-    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok()?;
-    AsyncFd::register_with_interest(pidfd, Interest::READABLE).ok()
 }
 
 #[cfg(test)]

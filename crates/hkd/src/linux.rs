@@ -14,6 +14,7 @@ pub mod link;
 pub mod lxc;
 pub mod mount;
 pub mod names;
+pub mod process;
 pub mod real;
 pub mod slots;
 pub mod unpack;

@@ -61,7 +61,10 @@ pub struct Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("host", &self.host).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("host", &self.host)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

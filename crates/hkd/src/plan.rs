@@ -222,17 +222,15 @@ fn up(run: Run, di: DiId, home: bool, persistent: bool, seen: &Seen, failed: &[S
         _ => return down(true, seen, failed),
     }
     let step = match seen.base {
-        Some(Base::Partial) => Step::DiscardBase,
-        // The base of a snapshot may go: the snapshot stays. But it is made again first.
-        Some(Base::Stale) => Step::DiscardBase,
+        // Snapshots of a base that goes stay as they are.
+        Some(Base::Partial | Base::Stale) => Step::DiscardBase,
         None => Step::Unpack,
         Some(Base::Whole) if seen.record.is_none() => Step::Record,
         Some(Base::Whole) => match seen.overlay {
             _ if seen.other_overlays && !persistent && !seen.root => Step::DiscardOthers,
             Some(Overlay::Of(of)) if persistent || of == run => mounts(home, seen),
-            Some(_) if seen.root => Step::UnmountRoot,
+            _ if seen.root => Step::UnmountRoot,
             Some(_) => Step::DiscardOverlay,
-            None if seen.root => Step::UnmountRoot,
             None => Step::Snapshot,
         },
     };

@@ -2,11 +2,7 @@
 
 use std::path::Path;
 
-use model::{
-    Reason, Timestamp,
-    reason::Code,
-    vm::Ended,
-};
+use model::{Reason, Timestamp, reason::Code, vm::Ended};
 use store::Work;
 
 use crate::{
@@ -105,10 +101,7 @@ pub fn of_talk(error: &TalkError, host: &str, now: Timestamp) -> Reason {
         TalkError::Refused { code, .. } => Code::from_word(code).unwrap_or(Code::StepFailed),
         TalkError::Gone(_) | TalkError::Slow(_) | TalkError::Foreign(_) => Code::AgentSilent,
     };
-    Reason::new(code, now)
-        .with("step", deed(Step::Prepare))
-        .with("error", error)
-        .with("host", host)
+    Reason::new(code, now).with("step", deed(Step::Prepare)).with("error", error).with("host", host)
 }
 
 /// Why a run ended by itself.

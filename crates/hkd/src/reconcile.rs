@@ -157,7 +157,9 @@ impl Reconciler {
         settings.layer_rows(configs);
         match PerStart::from_settings(&settings) {
             Ok(fresh) => self.node.set_settings(fresh),
-            Err(error) => tracing::debug!(%error, "a setting has no usable value; the old ones hold"),
+            Err(error) => {
+                tracing::debug!(%error, "a setting has no usable value; the old ones hold")
+            }
         }
     }
 }
@@ -168,7 +170,12 @@ fn wanted(work: Option<&Work>) -> Option<Work> {
 }
 
 /// Says from time to time that this host is alive, and how it is.
-pub async fn renew(node: Arc<Node>, usable: (f64, f64), problems: Vec<String>, stop: CancellationToken) {
+pub async fn renew(
+    node: Arc<Node>,
+    usable: (f64, f64),
+    problems: Vec<String>,
+    stop: CancellationToken,
+) {
     let status = |state: &str, now: Timestamp| HostStatus {
         host: node.host,
         renewed_at: now,

@@ -55,7 +55,9 @@ pub enum StartError {
     #[error("this host, {0}, is not registered: run `qa host add name={0} address=ADDRESS`")]
     Unregistered(String),
     /// A path leads out of where storage may be.
-    #[error("{key} is {path}, which is not below path.storage.allowed {allowed}: change one of them")]
+    #[error(
+        "{key} is {path}, which is not below path.storage.allowed {allowed}: change one of them"
+    )]
     Outside {
         /// The setting.
         key: &'static str,
@@ -106,8 +108,18 @@ pub async fn run(
     let host = store.host_by_name(&config.host).await?;
     let host = host.ok_or_else(|| StartError::Unregistered(config.host.clone()))?;
     let driver: Arc<dyn Driver> = Arc::new(Btrfs::new(Arc::clone(&linux)));
-    let _alone = prepare(linux.as_ref(), driver.as_ref(), &layout, &installation)?;
-    linux.ensure_network(network.gateway, network.network(), network.prefix)?;
+    let (machine, roots, folders, owner) =
+        (Arc::clone(&linux), Arc::clone(&driver), layout.clone(), installation.clone());
+    let _alone = tokio::task::spawn_blocking(move || -> Result<linux::Lock, StartError> {
+        let alone = prepare(machine.as_ref(), roots.as_ref(), &folders, &owner)?;
+        machine.ensure_network(network.gateway, network.network(), network.prefix)?;
+        Ok(alone)
+    })
+    .await
+    .map_err(|panicked| linux::Error::Unexpected {
+        what: "preparing the host".to_owned(),
+        why: panicked.to_string(),
+    })??;
     let heavy = usize::try_from(settings.number("hkd.starting.max")?).unwrap_or(1);
     let parts = Parts {
         host: host.id,

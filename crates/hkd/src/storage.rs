@@ -39,8 +39,7 @@ pub trait Driver: Debug + Send + Sync {
     /// Deletes a base, and what was left of an attempt to make it.
     fn discard_base(&self, layout: &Layout, di: &Di) -> linux::Result<()>;
     /// A VM's overlay of an image.
-    fn overlay(&self, layout: &Layout, di: DiId, vm: VmId)
-    -> linux::Result<Option<plan::Overlay>>;
+    fn overlay(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<Option<plan::Overlay>>;
     /// Makes a VM's overlay for a run.
     fn make_overlay(&self, layout: &Layout, di: &Di, vm: VmId, run: Run) -> linux::Result<()>;
     /// Deletes an overlay. The caller has made sure that nothing runs on it.

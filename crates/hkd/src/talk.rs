@@ -82,7 +82,7 @@ impl Talk {
         loop {
             match self.decoder.next_message::<Tell>() {
                 Ok(Some(Tell::Failed { code, text })) => {
-                    return Err(TalkError::Refused { code: short(code), text: short(text) });
+                    return Err(TalkError::Refused { code: short(&code), text: short(&text) });
                 }
                 Ok(Some(told)) => return Ok(told),
                 Ok(None) => {}
@@ -116,7 +116,7 @@ impl Talk {
 }
 
 /// What a desktop says is shown to people: one line, and not a long one.
-fn short(text: String) -> String {
+fn short(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).take(300).collect()
 }

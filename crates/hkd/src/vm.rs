@@ -37,7 +37,7 @@ const BUSY_AGAIN: Duration = Duration::from_millis(200);
 /// How long an agent has to say who it is.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// How long an agent has to prepare its guest.
-const PREPARE_WITHIN: Duration = Duration::from_secs(60);
+const PREPARE_WITHIN: Duration = Duration::from_mins(1);
 
 /// The loop's state. Nothing here is needed by the next one: it only saves looking twice.
 #[derive(Debug)]
@@ -216,8 +216,7 @@ impl VmLoop {
 
     fn guest(&self, work: &Work) -> Guest {
         let settings = self.node.settings();
-        let dns =
-            if settings.dns.is_empty() { guest::upstreams() } else { settings.dns.clone() };
+        let dns = if settings.dns.is_empty() { guest::upstreams() } else { settings.dns.clone() };
         Guest {
             hostname: hostname(&work.vm.name),
             machine_id: guest::machine_id(&self.node.installation, self.vm),
@@ -286,7 +285,9 @@ impl VmLoop {
     async fn failed_at(&mut self, step: Step, goal: Goal, failure: Failure) {
         let now = self.node.now();
         let reason = match &failure {
-            Failure::Step(error) => reasons::of_step(step, error, &self.node, self.work.borrow().as_deref(), now),
+            Failure::Step(error) => {
+                reasons::of_step(step, error, &self.node, self.work.borrow().as_deref(), now)
+            }
             Failure::Talk(error) => reasons::of_talk(error, &self.node.name, now),
             Failure::Store(error) => {
                 tracing::warn!(vm = %self.vm, %error, "cannot write to the database");
@@ -294,7 +295,11 @@ impl VmLoop {
                 return;
             }
         };
-        if !self.row.as_ref().is_some_and(|row| row.reason.as_ref().is_some_and(|r| r.code == reason.code)) {
+        if !self
+            .row
+            .as_ref()
+            .is_some_and(|row| row.reason.as_ref().is_some_and(|r| r.code == reason.code))
+        {
             tracing::warn!(vm = %self.vm, ?step, reason = reason.text(), "a step failed");
         }
         self.failed.push(step);
@@ -376,9 +381,7 @@ impl VmLoop {
     ) -> Woken {
         let settled = next == Next::Settled;
         let nothing = seen.seen.record.is_none() && seen.seen.container.is_none();
-        let unwanted = work.is_none_or(|work| {
-            work.desired.host != Some(self.node.host)
-        });
+        let unwanted = work.is_none_or(|work| work.desired.host != Some(self.node.host));
         if settled && nothing && unwanted && matches!(goal, Goal::Down { .. }) {
             self.forget_row(work).await;
             return Woken::Gone;
@@ -414,9 +417,8 @@ impl VmLoop {
 
     async fn ask_again(&self) {
         let (node, vm) = (Arc::clone(&self.node), self.vm);
-        let asked = blocking(move || {
-            node.linux.ask_to_stop(&node.layout.vms, &node.names.container(vm))
-        });
+        let asked =
+            blocking(move || node.linux.ask_to_stop(&node.layout.vms, &node.names.container(vm)));
         if let Err(error) = asked.await {
             tracing::debug!(%vm, %error, "cannot ask a container again to stop");
         }
@@ -424,13 +426,13 @@ impl VmLoop {
 
     /// How long nothing is to be done, as far as time is concerned.
     fn next_moment(&self, work: Option<&Work>, seen: &Observation, now: Timestamp) -> Duration {
-        let left = |at: Timestamp| {
-            Duration::from_millis(at.millis_since(now).max(1).unsigned_abs())
-        };
+        let left =
+            |at: Timestamp| Duration::from_millis(at.millis_since(now).max(1).unsigned_abs());
         let mut wait = SLOW_TICK;
         if self.asked(seen) {
             wait = ASK_AGAIN;
-            if let Some(asked) = seen.record.as_ref().and_then(crate::record::Record::stop_asked_at) {
+            if let Some(asked) = seen.record.as_ref().and_then(crate::record::Record::stop_asked_at)
+            {
                 let timeout = self.node.settings().stop_timeout;
                 let timeout = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
                 wait = wait.min(left(asked.plus_millis(timeout)));
@@ -451,7 +453,7 @@ impl VmLoop {
         let monitor = seen.monitor;
         let starting = seen.seen.container.is_some();
         async move {
-            match monitor.and_then(|monitor| guest::pidfd(monitor.pid)) {
+            match monitor.and_then(|monitor| linux::process::pidfd(monitor.pid)) {
                 Some(pidfd) => drop(pidfd.readable().await),
                 // It was just started, or ended between the look and now: look again soon.
                 None if starting => sleep(BUSY_AGAIN).await,
@@ -528,9 +530,10 @@ impl VmLoop {
             next_try: old.as_ref().and_then(|row| row.next_try).filter(|_| keeps),
             ended,
         };
-        let same = self.row.as_ref().is_some_and(|row| {
-            Observed { seen_at: row.seen_at, ..fresh.clone() } == *row
-        });
+        let same = self
+            .row
+            .as_ref()
+            .is_some_and(|row| Observed { seen_at: row.seen_at, ..fresh.clone() } == *row);
         if !same {
             self.row = Some(fresh);
             self.write_row().await;

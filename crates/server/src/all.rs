@@ -196,7 +196,8 @@ impl Notices {
         let _ = std::fs::remove_file(&path);
         let doing = || format!("cannot listen on {}", path.display());
         let socket = UnixDatagram::bind(&path).with_context(doing)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).with_context(doing)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))
+            .with_context(doing)?;
         Ok(Self { path, socket })
     }
 

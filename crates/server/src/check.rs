@@ -19,8 +19,15 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         }
         let host = config.host()?;
         let known = store.host_by_name(&host).await?.is_some();
-        anyhow::ensure!(known, "this host, {host}, is not registered: run `qa host add name={host} address=ADDRESS`");
-        println!("{}: {} settings, all well; this host is {host}", config.path.display(), settings::ALL.len());
+        anyhow::ensure!(
+            known,
+            "this host, {host}, is not registered: run `qa host add name={host} address=ADDRESS`"
+        );
+        println!(
+            "{}: {} settings, all well; this host is {host}",
+            config.path.display(),
+            settings::ALL.len()
+        );
         Ok(())
     })
 }

@@ -1,8 +1,6 @@
 //! The three daemons, each from its arguments to its end.
 
-use std::{
-    net::TcpListener, os::unix::net::UnixListener, time::SystemTime,
-};
+use std::{net::TcpListener, os::unix::net::UnixListener, path::Path, time::SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,7 +51,7 @@ pub(crate) fn l7r(config: &Config, listen_fd: Option<i32>) -> Result<()> {
 /// Runs the api.
 pub(crate) fn api(config: &Config, admin: Option<i32>, internal: Option<i32>) -> Result<()> {
     log();
-    let socket = |number: Option<i32>, path| match number {
+    let socket = |number: Option<i32>, path: &Path| match number {
         Some(number) => Ok(UnixListener::from(sockets::inherited(number)?)),
         None => sockets::unix(path, None),
     };
@@ -106,8 +104,8 @@ fn until_told() -> Result<CancellationToken> {
 
 /// Where the log goes: standard error, as much as `QVD_LOG` says, milestones otherwise.
 pub(crate) fn log() {
-    let filter = EnvFilter::try_from_env("QVD_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let filter =
+        EnvFilter::try_from_env("QVD_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
     let written = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

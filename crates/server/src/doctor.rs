@@ -41,12 +41,19 @@ pub(crate) fn run(config: &Config) -> Result<()> {
 fn look(config: &Config) -> Result<Vec<Finding>> {
     let layout = Layout::from_settings(&config.settings)?;
     let mut findings = vec![
-        finding("root's rights", (!rustix::process::geteuid().is_root()).then(|| {
-            ("this is not root: some things cannot be seen".to_owned(), "run `sudo qvd doctor`".to_owned())
-        })),
-        finding("the account of router and api", account::ids().err().map(|error| {
-            (error.to_string(), "make the account".to_owned())
-        })),
+        finding(
+            "root's rights",
+            (!rustix::process::geteuid().is_root()).then(|| {
+                (
+                    "this is not root: some things cannot be seen".to_owned(),
+                    "run `sudo qvd doctor`".to_owned(),
+                )
+            }),
+        ),
+        finding(
+            "the account of router and api",
+            account::ids().err().map(|error| (error.to_string(), "make the account".to_owned())),
+        ),
         finding("ranges of ids for containers", ids()),
         finding("the agent", agent(config)?),
         finding("the volume for overlays", volume(&layout)),
@@ -158,10 +165,7 @@ fn groups() -> Option<(String, String)> {
 fn namespaces() -> Option<(String, String)> {
     let count = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
     (count.trim() == "0").then(|| {
-        (
-            "the kernel allows none".to_owned(),
-            "sysctl -w user.max_user_namespaces=65536".to_owned(),
-        )
+        ("the kernel allows none".to_owned(), "sysctl -w user.max_user_namespaces=65536".to_owned())
     })
 }
 

@@ -28,7 +28,13 @@ use clap::{Parser, Subcommand};
 #[command(name = "qvd", version, about, long_about = None)]
 struct Arguments {
     /// This host's configuration file.
-    #[arg(long, short = 'f', global = true, env = "QVD_CONFIG", default_value = "/etc/qvd/node.conf")]
+    #[arg(
+        long,
+        short = 'f',
+        global = true,
+        env = "QVD_CONFIG",
+        default_value = "/etc/qvd/node.conf"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -76,16 +82,17 @@ fn main() -> ExitCode {
         let error = hkd::linux::unpack::locked_in::main(folder);
         return complain(&anyhow::Error::new(error).context("cannot lock tar in"));
     }
-    let result = config::Config::read(&arguments.config).and_then(|config| match arguments.command {
-        Command::All => all::run(&config),
-        Command::Hkd => daemon::hkd(&config),
-        Command::L7r { listen_fd } => daemon::l7r(&config, listen_fd),
-        Command::Api { admin_fd, internal_fd } => daemon::api(&config, admin_fd, internal_fd),
-        Command::Migrate => prepare::migrate(&config),
-        Command::Check => check::run(&config),
-        Command::Doctor => doctor::run(&config),
-        Command::UnpackHere { .. } => Ok(()),
-    });
+    let result =
+        config::Config::read(&arguments.config).and_then(|config| match arguments.command {
+            Command::All => all::run(&config),
+            Command::Hkd => daemon::hkd(&config),
+            Command::L7r { listen_fd } => daemon::l7r(&config, listen_fd),
+            Command::Api { admin_fd, internal_fd } => daemon::api(&config, admin_fd, internal_fd),
+            Command::Migrate => prepare::migrate(&config),
+            Command::Check => check::run(&config),
+            Command::Doctor => doctor::run(&config),
+            Command::UnpackHere { .. } => Ok(()),
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),

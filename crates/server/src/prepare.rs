@@ -13,7 +13,10 @@ use crate::{account, config::Config, daemon};
 
 /// Makes the folders that need root to be made, and gives them to whom they belong.
 pub(crate) fn folders(config: &Config) -> Result<()> {
-    ensure!(rustix::process::geteuid().is_root(), "this needs root: it prepares folders and starts containers");
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "this needs root: it prepares folders and starts containers"
+    );
     let owner = account::ids()?;
     let run = config.folder("path.run")?;
     folder(&run, 0o755, None)?;

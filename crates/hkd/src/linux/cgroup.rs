@@ -14,7 +14,8 @@ pub fn of_container(container: &str) -> Vec<PathBuf> {
     let names = [format!("lxc.payload.{container}"), format!("lxc.monitor.{container}")];
     let mut hierarchies = vec![PathBuf::from(ROOT)];
     if let Ok(entries) = fs::read_dir(ROOT) {
-        hierarchies.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()));
+        hierarchies
+            .extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()));
     }
     hierarchies
         .iter()

@@ -25,12 +25,11 @@ pub fn ensure_bridge(name: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
         });
     }
     with_netlink(&format!("make the bridge {name}"), async |handle| {
-        let index = match index(&handle, name).await? {
-            Some(index) => index,
-            None => {
-                handle.link().add(LinkBridge::new(name).build()).execute().await?;
-                index(&handle, name).await?.ok_or(rtnetlink::Error::RequestFailed)?
-            }
+        let index = if let Some(index) = index(&handle, name).await? {
+            index
+        } else {
+            handle.link().add(LinkBridge::new(name).build()).execute().await?;
+            index(&handle, name).await?.ok_or(rtnetlink::Error::RequestFailed)?
         };
         handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
         match handle.address().add(index, IpAddr::V4(address), prefix).execute().await {
@@ -71,10 +70,8 @@ fn with_netlink<T>(
     talk: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error>,
 ) -> Result<T> {
     let failed = |source: std::io::Error| Error::System { doing: doing.to_owned(), source };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let (connection, handle, _) = new_connection().map_err(failed)?;
         let pump = tokio::spawn(connection);

@@ -210,7 +210,7 @@ fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// Whether the kernel confines with AppArmor.
+/// Whether the kernel confines with `AppArmor`.
 fn apparmor() -> bool {
     Path::new("/sys/kernel/security/apparmor").exists()
 }
@@ -305,8 +305,7 @@ pub fn kill(path: &Path, name: &str) -> Result<()> {
         .args(["-o", "/dev/null"])
         .run(Duration::from_secs(20));
     match (ended, monitor(path, name)?) {
-        (_, None) => Ok(()),
-        (Ok(_), Some(_)) => Ok(()),
+        (_, None) | (Ok(_), Some(_)) => Ok(()),
         (Err(_), Some(monitor)) => {
             // A monitor that does not listen is ended itself; its container ends with it.
             if let Some(pid) = rustix::process::Pid::from_raw(monitor.pid) {
@@ -435,7 +434,9 @@ mod tests {
     fn the_end_is_told_from_the_log() {
         let started = "lxc-start qvd-7 20260101000000.000 NOTICE   start - ../src/lxc/start.c:post_start:2205 - Started \"/sbin/init\" with pid \"41\"\n";
         let child = |how: &str| {
-            format!("{started}lxc-start qvd-7 20260101000000.000 INFO     error - ../src/lxc/error.c:lxc_error_set_and_log:34 - Child <41> ended on {how}\n")
+            format!(
+                "{started}lxc-start qvd-7 20260101000000.000 INFO     error - ../src/lxc/error.c:lxc_error_set_and_log:34 - Child <41> ended on {how}\n"
+            )
         };
         assert_eq!(end_of_log(&child("signal Interrupt(2)"), ""), End::ShutDown);
         let killed = end_of_log(&child("signal Killed(9)"), "");

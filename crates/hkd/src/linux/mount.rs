@@ -79,7 +79,7 @@ pub fn bind(bind: &Bind) -> Result<()> {
         attr_set: libc::MOUNT_ATTR_IDMAP | set,
         attr_clr: clear,
         propagation: libc::MS_PRIVATE,
-        userns_fd: namespace.as_raw_fd() as u64,
+        userns_fd: u64::from(namespace.as_raw_fd().unsigned_abs()),
     };
     // SAFETY: the path is a C string, and `attributes` lives through the call with its size given.
     let result = unsafe {
@@ -149,9 +149,8 @@ fn user_namespace(map: &IdMap) -> io::Result<OwnedFd> {
             return Err(io::Error::other("the kernel gives no user namespace"));
         }
         let write = |file: &str, ranges: &[IdRange]| {
-            let line = |range: &IdRange| {
-                format!("{} {} {}\n", range.inside, range.outside, range.count)
-            };
+            let line =
+                |range: &IdRange| format!("{} {} {}\n", range.inside, range.outside, range.count);
             let lines: String = ranges.iter().map(line).collect();
             let mut file = File::options().write(true).open(format!("/proc/{child}/{file}"))?;
             file.write_all(lines.as_bytes())

@@ -22,7 +22,7 @@ use super::{
 pub const SUBCOMMAND: &str = "unpack-here";
 
 /// How long `tar` has for what it was given, once it was given all.
-const LAST_WRITES: Duration = Duration::from_secs(600);
+const LAST_WRITES: Duration = Duration::from_mins(10);
 
 /// An image to unpack.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
     let file = File::open(&archive.file).map_err(broken)?;
     let size = file.metadata().map_err(broken)?.len();
     let room = free(into)?;
-    let (feed, fed) = io::pipe().doing(|| format!("feed tar with {path}"))?;
+    let (feed, pipe_end) = io::pipe().doing(|| format!("feed tar with {path}"))?;
     let (mut said, said_at) = io::pipe().doing(|| format!("hear tar on {path}"))?;
     let mut child = Command::new("/proc/self/exe")
         .arg(SUBCOMMAND)
@@ -57,7 +57,7 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
         String::from_utf8_lossy(&text).into_owned()
     });
     let mut reader = Hashing { inner: file, hash: Sha256::new(), read: 0 };
-    let mut sink = Limited { inner: fed, left: room };
+    let mut sink = Limited { inner: pipe_end, left: room };
     let copied = decompress(&archive.file, &mut reader, |decoder, reader_read| {
         let mut buffer = vec![0; 256 * 1024];
         loop {
@@ -70,7 +70,8 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
         }
     });
     drop(sink);
-    let status = command::wait(&mut child, LAST_WRITES).doing(|| format!("wait for tar on {path}"))?;
+    let status =
+        command::wait(&mut child, LAST_WRITES).doing(|| format!("wait for tar on {path}"))?;
     let said = listener.join().unwrap_or_default();
     let digest = copied.map_err(|source| match source.kind() {
         // tar left first: what it said is the reason.
@@ -87,7 +88,8 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
     if found != archive.sha256 {
         return Err(Error::Digest { path, wanted: archive.sha256.clone(), found });
     }
-    let status = status.ok_or(Error::Timeout { program: "tar".to_owned(), seconds: LAST_WRITES.as_secs() })?;
+    let status = status
+        .ok_or(Error::Timeout { program: "tar".to_owned(), seconds: LAST_WRITES.as_secs() })?;
     command::judge("tar", status, said).map(drop)
 }
 
@@ -98,12 +100,13 @@ fn decompress(
     take: impl FnOnce(&mut dyn Read, &std::cell::Cell<u64>) -> io::Result<()>,
 ) -> io::Result<()> {
     let name = name.to_string_lossy().to_ascii_lowercase();
+    let ends = |ends: [&str; 2]| ends.iter().any(|end| name.ends_with(end));
     let count = std::cell::Cell::new(0);
     let counting = Counting { inner: reader, count: &count };
     let buffered = BufReader::with_capacity(256 * 1024, counting);
-    if name.ends_with(".gz") || name.ends_with(".tgz") {
+    if ends([".gz", ".tgz"]) {
         take(&mut flate2::bufread::MultiGzDecoder::new(buffered), &count)
-    } else if name.ends_with(".zst") || name.ends_with(".tzst") {
+    } else if ends([".zst", ".tzst"]) {
         take(&mut zstd::Decoder::with_buffer(buffered)?, &count)
     } else {
         let mut buffered = buffered;
@@ -112,7 +115,8 @@ fn decompress(
 }
 
 fn free(at: &Path) -> Result<u64> {
-    let stat = rustix::fs::statvfs(at).doing(|| format!("ask for the free space of {}", show(at)))?;
+    let stat =
+        rustix::fs::statvfs(at).doing(|| format!("ask for the free space of {}", show(at)))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
@@ -243,7 +247,11 @@ pub mod locked_in {
         }
         rustix::thread::set_capabilities(
             None,
-            CapabilitySets { effective: KEPT, permitted: KEPT, inheritable: CapabilitySet::empty() },
+            CapabilitySets {
+                effective: KEPT,
+                permitted: KEPT,
+                inheritable: CapabilitySet::empty(),
+            },
         )?;
         rustix::thread::set_no_new_privs(true)?;
         Ok(())

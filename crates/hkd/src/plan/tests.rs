@@ -412,38 +412,56 @@ fn mutations_are_caught() {
         ("never kills", Box::new(instead(Step::Kill, Next::Wait))),
         ("never injects", Box::new(instead(Step::Inject, Next::Settled))),
         ("never notes an end", Box::new(instead(Step::NoteEnd, Next::Do(Step::Forget)))),
-        ("discards under a mount", Box::new(instead(Step::UnmountRoot, Next::Do(Step::DiscardOverlay)))),
-        ("snapshots half a base", Box::new(blind(|seen| {
-            if seen.base == Some(Base::Partial) {
-                seen.base = Some(Base::Whole);
-            }
-        }))),
-        ("snapshots another image's base", Box::new(blind(|seen| {
-            if seen.base == Some(Base::Stale) {
-                seen.base = Some(Base::Whole);
-            }
-        }))),
-        ("starts on half an overlay", Box::new(blind(|seen| {
-            if seen.overlay == Some(Overlay::Partial) {
-                seen.overlay = Some(Overlay::Of(Run(2)));
-            }
-        }))),
+        (
+            "discards under a mount",
+            Box::new(instead(Step::UnmountRoot, Next::Do(Step::DiscardOverlay))),
+        ),
+        (
+            "snapshots half a base",
+            Box::new(blind(|seen| {
+                if seen.base == Some(Base::Partial) {
+                    seen.base = Some(Base::Whole);
+                }
+            })),
+        ),
+        (
+            "snapshots another image's base",
+            Box::new(blind(|seen| {
+                if seen.base == Some(Base::Stale) {
+                    seen.base = Some(Base::Whole);
+                }
+            })),
+        ),
+        (
+            "starts on half an overlay",
+            Box::new(blind(|seen| {
+                if seen.overlay == Some(Overlay::Partial) {
+                    seen.overlay = Some(Overlay::Of(Run(2)));
+                }
+            })),
+        ),
         ("does not see the container", Box::new(blind(|seen| seen.container = None))),
         ("does not see the rules", Box::new(blind(|seen| seen.rules = false))),
         ("does not see the link", Box::new(blind(|seen| seen.link = false))),
         ("does not see the groups", Box::new(blind(|seen| seen.groups = false))),
         ("does not see the root", Box::new(blind(|seen| seen.root = false))),
         ("does not see other overlays", Box::new(blind(|seen| seen.other_overlays = false))),
-        ("believes an ended run goes on", Box::new(blind(|seen| {
-            if let Some(Record::Whole { started, .. }) = &mut seen.record {
-                *started = false;
-            }
-        }))),
-        ("takes any run for its own", Box::new(blind(|seen| {
-            if let Some(Record::Whole { run, .. }) = &mut seen.record {
-                *run = Run(2);
-            }
-        }))),
+        (
+            "believes an ended run goes on",
+            Box::new(blind(|seen| {
+                if let Some(Record::Whole { started, .. }) = &mut seen.record {
+                    *started = false;
+                }
+            })),
+        ),
+        (
+            "takes any run for its own",
+            Box::new(blind(|seen| {
+                if let Some(Record::Whole { run, .. }) = &mut seen.record {
+                    *run = Run(2);
+                }
+            })),
+        ),
     ];
     for (name, mutant) in &mutants {
         let caught = converges(mutant.as_ref()).is_err() || survives(mutant.as_ref()).is_err();

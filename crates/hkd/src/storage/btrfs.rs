@@ -89,12 +89,7 @@ impl Driver for Btrfs {
         self.linux.delete_subvolume(&layout.base(di))
     }
 
-    fn overlay(
-        &self,
-        layout: &Layout,
-        di: DiId,
-        vm: VmId,
-    ) -> linux::Result<Option<plan::Overlay>> {
+    fn overlay(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<Option<plan::Overlay>> {
         let path = layout.overlay(di, vm);
         if self.linux.subvolume(&path)?.is_none() {
             return Ok(None);
