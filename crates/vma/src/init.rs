@@ -75,10 +75,11 @@ pub(crate) fn power_off() -> Result<(), CommandError> {
         )
         .map(|_| ());
     }
-    if let Some(poweroff) = command::find("poweroff") {
-        return command::run(&mut command::program(poweroff), limit).map(|_| ());
+    let poweroff = command::find("poweroff");
+    if poweroff.is_some_and(|path| command::run(&mut command::program(path), limit).is_ok()) {
+        return Ok(());
     }
-    // What LXC sends an init that it knows nothing of.
+    // What LXC sends an init that it knows nothing of. One that ignores it is stopped from outside.
     let _ = rustix::process::kill_process(rustix::process::Pid::INIT, Signal::POWER);
     Ok(())
 }

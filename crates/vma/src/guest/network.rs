@@ -1,7 +1,8 @@
 //! The guest's interfaces: LXC has configured them; what is missing is put back.
 
-use std::{fs, io, net::Ipv4Addr, path::Path};
+use std::{fs, io, net::Ipv4Addr};
 
+use rustix::io::Errno;
 use wire::agent::Guest;
 
 use super::{GuestError, interface};
@@ -13,11 +14,12 @@ const ETH: &str = "eth0";
 /// without `eth0` is one without a network.
 pub(super) fn bring_up(guest: &Guest) -> Result<(), GuestError> {
     interface::up("lo").map_err(failed("bring up the link", "lo"))?;
-    if !Path::new("/sys/class/net").join(ETH).exists() {
-        return Ok(());
-    }
     let (address, prefix) = guest.address;
-    if interface::address(ETH).map_err(failed("read the address", ETH))? != Some(address) {
+    let found = match interface::address(ETH) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NODEV) => return Ok(()),
+        found => found.map_err(failed("read the address", ETH))?,
+    };
+    if found != Some(address) {
         interface::set_address(ETH, address, prefix).map_err(failed("set the address", ETH))?;
     }
     interface::up(ETH).map_err(failed("bring up the link", ETH))?;

@@ -31,6 +31,7 @@ pub(crate) fn start(program: &Path, display: u16, authority: &Path) -> io::Resul
             command.env(name, value);
         }
     }
+    command.env("XDG_SESSION_TYPE", "x11");
     command.envs(environment()).env("DISPLAY", format!(":{display}")).env("XAUTHORITY", authority);
     if let Some(runtime) = runtime {
         command.env("XDG_RUNTIME_DIR", runtime);

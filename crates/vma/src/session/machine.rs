@@ -185,12 +185,11 @@ impl Machine {
             Said::Waiting => Place::Waiting,
             Said::Accepted => Place::Negotiating,
             Said::Up => Place::Up,
-            // Of a client that never came to be attached, too: but then there is none to let go.
+            // It says so of a client that never came to be attached, too.
             Said::Suspending if self.place == Place::Up => Place::Suspending,
-            Said::Suspending => return,
             Said::Suspended => Place::Suspended,
             Said::Ending => Place::Ending,
-            Said::Problem(_) => return,
+            Said::Suspending | Said::Problem(_) => return,
         };
         self.enter(place, now);
     }

@@ -1,10 +1,8 @@
 //! The supervisor with a real `nxagent`, a real `nxproxy` and a real X server, as the user it is for.
 
-mod stage;
-
 use std::{fs, io::Write, time::Duration};
 
-use stage::{Stage, Supervised};
+use crate::stage::{Stage, Supervised};
 use wire::{
     agent::{Ask, Session, Tell},
     session::Parameters,
