@@ -129,7 +129,8 @@ impl Supervisor {
             .context("cannot become the session's reaper")?;
         let signals = Signals::new().context("cannot listen to signals")?;
         let display = arguments::value(arguments, "--display")?;
-        let authority = xauthority::content(display, &xauthority::cookie()?);
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let authority = xauthority::content(&host, display, &xauthority::cookie()?);
         options::write(&folder.join("Xauthority"), &authority)
             .context("cannot write the X authority file")?;
         fs::create_dir_all(folder.join("nx")).context("cannot make the folder of nxagent")?;

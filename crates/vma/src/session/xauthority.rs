@@ -8,6 +8,8 @@ use std::{
     io::{self, Read},
 };
 
+/// The family of this machine, by its host name: some libraries know no other.
+const FAMILY_LOCAL: u16 = 256;
 /// The family that means any host: the cookie counts, however the guest is called.
 const FAMILY_WILD: u16 = 0xffff;
 
@@ -18,11 +20,18 @@ pub(crate) fn cookie() -> io::Result<[u8; 16]> {
     Ok(cookie)
 }
 
-/// The file's content for one display.
-pub(crate) fn content(display: u16, cookie: &[u8; 16]) -> Vec<u8> {
-    let mut bytes = FAMILY_WILD.to_be_bytes().to_vec();
-    for part in [b"".as_slice(), display.to_string().as_bytes(), b"MIT-MAGIC-COOKIE-1", cookie] {
-        let length = u16::try_from(part.len()).expect("no part is longer than 18 bytes");
+/// The file's content for one display: an entry for this host's name, and one for any.
+pub(crate) fn content(host: &str, display: u16, cookie: &[u8; 16]) -> Vec<u8> {
+    let mut bytes = entry(FAMILY_LOCAL, host, display, cookie);
+    bytes.extend(entry(FAMILY_WILD, "", display, cookie));
+    bytes
+}
+
+fn entry(family: u16, address: &str, display: u16, cookie: &[u8; 16]) -> Vec<u8> {
+    let mut bytes = family.to_be_bytes().to_vec();
+    let display = display.to_string();
+    for part in [address.as_bytes(), display.as_bytes(), b"MIT-MAGIC-COOKIE-1", cookie] {
+        let length = u16::try_from(part.len()).expect("no part is longer than a host name");
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(part);
     }
@@ -35,9 +44,11 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_format() {
-        let mut expected = b"\xff\xff\0\0\0\x03100\0\x12MIT-MAGIC-COOKIE-1\0\x10".to_vec();
+        let mut expected = b"\x01\0\0\x04desk\0\x03100\0\x12MIT-MAGIC-COOKIE-1\0\x10".to_vec();
         expected.extend([7; 16]);
-        assert_eq!(content(100, &[7; 16]), expected);
+        expected.extend(b"\xff\xff\0\0\0\x03100\0\x12MIT-MAGIC-COOKIE-1\0\x10");
+        expected.extend([7; 16]);
+        assert_eq!(content("desk", 100, &[7; 16]), expected);
     }
 
     #[test]

@@ -18,6 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::client::{Caller, Client};
 
 /// Longer than anything here takes on a busy machine.
@@ -98,7 +100,9 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = self.xvfb.kill();
+        // Asked to end, it takes its socket and its lock with it.
+        let pid = Pid::from_child(&self.xvfb);
+        let _ = kill_process(pid, Signal::TERM);
         let _ = self.xvfb.wait();
     }
 }
