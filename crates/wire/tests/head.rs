@@ -335,8 +335,6 @@ fn change() -> impl Strategy<Value = (Index, u8, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
-
     #[test]
     fn any_cutting_of_changed_recordings_reads_the_same(
         name in any::<Index>(), changes in prop::collection::vec(change(), 0..6),
