@@ -88,7 +88,7 @@ fn sentence(words: &str) -> String {
         "clean-up" => "Cleaning up",
         _ => "Preparing the virtual machine",
     };
-    if far.is_empty() { sentence.to_owned() } else { format!("{sentence}: {far}") }
+    if far.ends_with('%') { format!("{sentence}: {far}") } else { sentence.to_owned() }
 }
 
 fn moment(at: Timestamp) -> String {

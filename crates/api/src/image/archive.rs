@@ -61,6 +61,8 @@ pub(super) struct Archive<R> {
     /// Headers so far: members, and records that describe one.
     records: u64,
     entries: u64,
+    /// The compression ended before its own end.
+    cut: bool,
     /// Bytes of the tar read so far.
     read: u64,
     /// Bytes of the files seen so far.
@@ -69,7 +71,7 @@ pub(super) struct Archive<R> {
 
 impl<R: Read> Archive<R> {
     pub(super) fn new(reader: R, limits: Limits) -> Self {
-        Self { reader, limits, records: 0, entries: 0, read: 0, unpacked: 0 }
+        Self { reader, limits, records: 0, entries: 0, cut: false, read: 0, unpacked: 0 }
     }
 
     /// Members so far.
@@ -161,7 +163,7 @@ impl<R: Read> Archive<R> {
         let mut header = Header::new_old();
         let first = self.read == 0;
         match self.exact(header.as_mut_bytes()) {
-            Err(Refusal::Truncated { .. }) if first => return Err(Refusal::NotATar),
+            Err(Refusal::Truncated { .. }) if first && !self.cut => return Err(Refusal::NotATar),
             result => result?,
         }
         if header.as_bytes().iter().all(|byte| *byte == 0) {
@@ -235,6 +237,7 @@ impl<R: Read> Archive<R> {
                 Ok(read) => break read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_truncation(&error) => {
+                    self.cut = true;
                     return Err(Refusal::Truncated { unpacked: self.read });
                 }
                 Err(error) => return Err(Refusal::Damaged { unpacked: self.read, error }),

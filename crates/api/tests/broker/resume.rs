@@ -1,0 +1,96 @@
+//! Clients that lost their connection, and routers whose api was away.
+
+use model::{
+    VmId,
+    vm::{EndKind, Ended, Seen},
+};
+use wire::broker::{Answer, Order, Report, Request};
+
+use crate::{
+    ada, attached, connect,
+    installation::{Installation, Line},
+    parameters, refused,
+};
+
+const TAKEN: (u16, &str) = (409, "Another client took over this desktop");
+
+fn resume(name: &str) -> Request {
+    Request::Connect { who: ada(), vm: 1, parameters: parameters(), resume: Some(name.to_owned()) }
+}
+
+async fn attach(it: &Installation, request: &Request) -> (Line, String) {
+    let mut line = it.ask(request).await;
+    let (_, name) = attached(&mut line).await;
+    (line, name)
+}
+
+async fn refusal(it: &Installation, request: &Request) -> (u16, String) {
+    refused(it.ask(request).await.last_answer().await)
+}
+
+#[tokio::test]
+async fn the_newest_goes_on_and_one_whose_place_was_taken_does_not() {
+    let it = Installation::with_vms().await;
+    it.runs().await;
+    let (line, first) = attach(&it, &connect(1)).await;
+    drop(line);
+    it.connection_ends().await;
+    let (_line, second) = attach(&it, &resume(&first)).await;
+    assert_ne!(first, second);
+    // Its own place was taken by itself: the old name is of no more use.
+    assert_eq!(refusal(&it, &resume(&first)).await, (TAKEN.0, TAKEN.1.to_owned()));
+    let (_other, _third) = attach(&it, &connect(1)).await;
+    assert_eq!(refusal(&it, &resume(&second)).await, (TAKEN.0, TAKEN.1.to_owned()));
+    assert_eq!(refusal(&it, &resume("")).await.0, 409);
+    it.end().await;
+}
+
+#[tokio::test]
+async fn who_only_lost_the_connection_starts_nothing() {
+    let it = Installation::with_vms().await;
+    it.runs().await;
+    let (line, name) = attach(&it, &connect(1)).await;
+    drop(line);
+    it.connection_ends().await;
+    it.sees(Seen::Nothing, |row| {
+        row.ended = Some(Ended { run: row.run, kind: EndKind::ShutDown, at: row.seen_at });
+    })
+    .await;
+    assert_eq!(refusal(&it, &resume(&name)).await, (409, "The desktop was shut down".to_owned()));
+    assert_eq!(it.store.desired(VmId(1)).await.unwrap().unwrap().run.0, 1);
+    // Started again by somebody: another session.
+    let mut line = it.ask(&connect(1)).await;
+    line.progress().await;
+    assert_eq!(
+        refusal(&it, &resume(&name)).await,
+        (409, "The desktop was restarted since".to_owned())
+    );
+    it.end().await;
+}
+
+#[tokio::test]
+async fn a_router_reports_its_connections_to_the_next_api() {
+    let mut it = Installation::with_vms().await;
+    it.runs().await;
+    let (mut line, name) = attach(&it, &connect(1)).await;
+    line.say(&Report::Established).await;
+    it.restart().await;
+    line.closed().await;
+    // The end of the api was not the end of the client.
+    assert_eq!(it.store.connections().await.unwrap().len(), 1);
+    let report = Request::Resumed { connection: name.clone() };
+    let mut line = it.ask(&report).await;
+    assert!(matches!(line.answer().await, Answer::Done { .. }));
+    // Reported twice, the later conversation counts, and the earlier one ends nothing.
+    let mut again = it.ask(&report).await;
+    assert!(matches!(again.answer().await, Answer::Done { .. }));
+    let Order::End { .. } = line.hear().await;
+    drop(line);
+    let (_other, _) = attach(&it, &connect(1)).await;
+    let Order::End { text } = again.hear().await;
+    assert_eq!(text, TAKEN.1);
+    assert_eq!(refusal(&it, &report).await, (TAKEN.0, TAKEN.1.to_owned()));
+    let unknown = Request::Resumed { connection: "x".repeat(64) };
+    assert_eq!(refusal(&it, &unknown).await.0, 409);
+    it.end().await;
+}
