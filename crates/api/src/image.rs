@@ -96,11 +96,10 @@ pub(crate) fn warnings(kind: &ImageKind) -> Vec<String> {
 }
 
 fn judge(tree: &Tree, entries: u64, unpacked: u64, host: &str) -> Result<ImageKind, Refusal> {
-    let (root, layout) = match (tree.has_root(""), tree.has_root("rootfs")) {
-        (false, true) => ("rootfs", "extended"),
-        (true | false, _) => ("", "basic"),
-    };
-    let at = |path: &str| tree.resolve(root, path);
+    if tree.has("rootfs/sbin") && !tree.has("sbin") {
+        return Err(Refusal::Extended);
+    }
+    let at = |path: &str| tree.resolve(path);
     let (init_path, init) = at("sbin/init").map_err(|missing| Refusal::NoInit { missing })?;
     let machine = match init {
         Node::Program(Some(machine)) => *machine,
@@ -128,7 +127,6 @@ fn judge(tree: &Tree, entries: u64, unpacked: u64, host: &str) -> Result<ImageKi
         init_path: format!("/{init_path}"),
         architecture: architecture.to_owned(),
         distribution,
-        layout: layout.to_owned(),
         entries,
         unpacked_bytes: unpacked,
         ways: ways(|path| at(path).ok().map(|(_, node)| node)),

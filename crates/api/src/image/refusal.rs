@@ -29,6 +29,9 @@ pub(crate) enum Refusal {
     /// More than [`super::Limits`].
     #[error("the archive holds more than {limit} {what}")]
     TooMuch { limit: u64, what: &'static str },
+    /// The root is a folder of it.
+    #[error("its root is in the folder rootfs/ (an extended image), which no host can start")]
+    Extended,
     /// Nothing to start.
     #[error("it has nothing to start: {missing}")]
     NoInit { missing: String },
@@ -48,6 +51,7 @@ impl Refusal {
             Self::Damaged { .. } | Self::BadHeader { .. } => "image-damaged",
             Self::Hostile { .. } => "image-hostile",
             Self::TooMuch { .. } => "image-too-large",
+            Self::Extended => "image-extended",
             Self::NoInit { .. } => "image-no-init",
             Self::Architecture { .. } => "image-architecture",
         }
@@ -69,6 +73,7 @@ impl Refusal {
                 "pack the image's root folder with `tar -C ROOT -c .`, and do not trust where this one came from"
             }
             Self::TooMuch { .. } => "leave out what a desktop does not need",
+            Self::Extended => "pack the folder rootfs itself with `tar -C rootfs -c .`",
             Self::NoInit { .. } => {
                 "install an init in the image, such as systemd-sysv, and pack its root folder, not the folder above it"
             }

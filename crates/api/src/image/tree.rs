@@ -72,17 +72,15 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether the root of a system could be in this folder: there is an `sbin` with programs, or a
-    /// link of that name.
-    pub(super) fn has_root(&self, folder: &str) -> bool {
-        let sbin = join(folder, "sbin");
-        let below = format!("{sbin}/");
-        self.nodes.contains_key(&sbin) || self.nodes.keys().any(|path| path.starts_with(&below))
+    /// Whether there is something with this name, or below it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let below = format!("{name}/");
+        self.nodes.contains_key(name) || self.nodes.keys().any(|path| path.starts_with(&below))
     }
 
-    /// What is at a path below a root, links followed, and the path it really is at; or, in a
+    /// What is at a path, links followed, and the path it really is at; or, in a
     /// sentence, what is not there.
-    pub(super) fn resolve(&self, root: &str, path: &str) -> Result<(String, &Node), String> {
+    pub(super) fn resolve(&self, path: &str) -> Result<(String, &Node), String> {
         let mut pending: VecDeque<&str> = path.split('/').collect();
         let mut at: Vec<&str> = Vec::new();
         let mut found = None;
@@ -99,7 +97,7 @@ impl Tree {
             if at.len() > DEPTH_MAX {
                 return Err(format!("/{path} leads deeper than any path goes"));
             }
-            found = self.nodes.get(&join(root, &at.join("/")));
+            found = self.nodes.get(&at.join("/"));
             if let Some(Node::Link(to)) = found {
                 links += 1;
                 if links > LINKS_MAX {
@@ -123,8 +121,4 @@ impl Tree {
             None => Err(format!("there is no /{path} in it")),
         }
     }
-}
-
-fn join(root: &str, path: &str) -> String {
-    if root.is_empty() { path.to_owned() } else { format!("{root}/{path}") }
 }

@@ -25,7 +25,7 @@ fn add(tar: &mut Builder<Vec<u8>>, path: &str, kind: EntryType, to: &str, data: 
     tar.append_data(&mut header, path, data).unwrap();
 }
 
-/// A small systemd image for x86_64 with nxagent.
+/// A small systemd image for `x86_64` with nxagent.
 fn plain() -> Vec<u8> {
     let mut tar = Builder::new(Vec::new());
     add(&mut tar, "lib/systemd/systemd", EntryType::Regular, "", &program(62));

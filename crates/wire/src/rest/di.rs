@@ -50,8 +50,6 @@ pub struct ImageKind {
     pub architecture: String,
     /// What the image calls itself.
     pub distribution: Option<String>,
-    /// `basic`: the root is the top; `extended`: it is in `rootfs/`.
-    pub layout: String,
     /// Files, folders and links in it.
     pub entries: u64,
     /// Bytes of its files when unpacked.
@@ -80,9 +78,6 @@ impl fmt::Display for ImageKind {
         write!(f, "{name}, {}, init {}", self.architecture, self.init)?;
         if self.init == "other" {
             write!(f, " ({})", self.init_path)?;
-        }
-        if self.layout == "extended" {
-            f.write_str(", root in rootfs/")?;
         }
         let ways = [
             (self.ways.nx, "NX"),
