@@ -1,0 +1,93 @@
+//! A client's X display.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use crate::{
+    painting::{Picture, differing, painting},
+    program::{Running, command, said, try_shell},
+    wait::until,
+};
+
+const WIDTH: usize = 1024;
+const HEIGHT: usize = 768;
+
+/// A virtual display with a window manager.
+#[derive(Debug)]
+pub struct Display {
+    name: String,
+    folder: PathBuf,
+    _server: Running,
+    _manager: Running,
+}
+
+impl Display {
+    /// Starts one under a number, which is the world's own: displays are in its mounts and network.
+    pub fn start(folder: &Path, number: u32) -> Self {
+        let name = format!(":{number}");
+        let screen = format!("{WIDTH}x{HEIGHT}x24");
+        let server = command("Xvfb")
+            .args([&name, "-screen", "0", &screen, "-nolisten", "tcp", "-noreset"])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("Xvfb starts");
+        let server = Running(server);
+        until("the display", Duration::from_secs(20), || try_shell(&format!("xdpyinfo -display {name}")));
+        let manager = command("openbox")
+            .env("DISPLAY", &name)
+            .env("HOME", folder)
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("openbox starts");
+        let display = Self { name, folder: folder.to_owned(), _server: server, _manager: Running(manager) };
+        until("the window manager", Duration::from_secs(20), || {
+            let check = display.run("xprop -root _NET_SUPPORTING_WM_CHECK")?;
+            if check.contains("window id") { Ok(()) } else { Err(check) }
+        });
+        display
+    }
+
+    /// Its name, for `DISPLAY`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs a shell line on it.
+    pub fn run(&self, line: &str) -> Result<String, String> {
+        said(line, command("sh").args(["-c", line]).env("DISPLAY", &self.name).output())
+    }
+
+    /// What it shows.
+    pub fn picture(&self) -> Result<Picture, String> {
+        let file = self.folder.join("screen.rgb");
+        self.run(&format!("import -window root -depth 8 rgb:{}", file.display()))?;
+        let rgb = std::fs::read(&file).map_err(|error| error.to_string())?;
+        Ok(Picture { width: WIDTH, height: HEIGHT, rgb })
+    }
+
+    /// Waits until it shows the painting of a number, pixel by pixel.
+    #[track_caller]
+    pub fn shows(&self, seed: u64) {
+        let wanted = painting(seed, WIDTH, HEIGHT);
+        until("the painting on the client's display", Duration::from_secs(30), || {
+            match differing(&self.picture()?, &wanted) {
+                0 => Ok(()),
+                many => Err(format!("{many} of {} pixels differ", WIDTH * HEIGHT)),
+            }
+        });
+    }
+
+    /// Whether any desktop is on it.
+    pub fn has_desktop(&self) -> bool {
+        self.run("xwininfo -root -tree").is_ok_and(|tree| tree.contains("NXAgent"))
+    }
+
+    /// Types a line on its keyboard.
+    pub fn types(&self, line: &str) {
+        self.run(&format!("xdotool type --delay 30 '{line}' && xdotool key Return")).expect("keys are typed");
+    }
+}

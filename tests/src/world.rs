@@ -1,0 +1,448 @@
+//! An installation on namespaces of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use rand::Rng as _;
+use serde_json::Value;
+
+use crate::{
+    display::Display,
+    postgres,
+    program::{Running, command, said, shell, try_shell},
+    wait::until,
+};
+
+/// Which database a world has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A file.
+    Sqlite,
+    /// A server of its own.
+    Postgres,
+}
+
+/// An installation. The thread that makes it is inside it from then on.
+#[derive(Debug)]
+pub struct World {
+    folder: PathBuf,
+    prefix: String,
+    password: String,
+    daemon: Option<Running>,
+    database: Option<Running>,
+    /// Events that this test causes and that must be logged: each line of the log at WARN or ERROR
+    /// has to contain one of these.
+    expected: Vec<&'static str>,
+    log_from: usize,
+}
+
+/// The port of a world's router: its network is its own.
+pub const PORT: u16 = 8443;
+
+impl World {
+    /// Makes an installation with the test image registered under the OSF `test`, and starts it.
+    pub fn start(database: Database) -> Self {
+        Self::start_with(database, "test")
+    }
+
+    /// The same with another image.
+    pub fn start_with(database: Database, image: &str) -> Self {
+        let mut world = Self::make(database);
+        world.run_daemons();
+        world.qa("osf add name=test");
+        let image = image_file(image);
+        world.qa(&format!("di add path={} osf=test", image.display()));
+        world
+    }
+
+    fn make(database: Database) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "end-to-end tests run as root");
+        let random: u64 = rand::rng().random();
+        let id = format!("{:04x}", random & 0xFFFF);
+        let folder = PathBuf::from(format!("/tmp/qvd-test-{id}"));
+        fs::create_dir(&folder).expect("a folder of this run's own");
+        let prefix = format!("t{id}");
+        let stat = fs::read_to_string("/proc/self/stat").expect("this process has a start time");
+        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let begun = after.split_whitespace().nth(19).unwrap_or_default();
+        fs::write(folder.join("owner"), format!("{} {begun}\n", std::process::id())).expect("owner");
+        fs::write(folder.join("prefix"), format!("{prefix}\n")).expect("prefix");
+        enter(&folder);
+        let (database, url) = match database {
+            Database::Sqlite => (None, format!("sqlite:{}/db/qvd.db", folder.display())),
+            Database::Postgres => {
+                let (server, url) = postgres::start(&folder);
+                (Some(server), url)
+            }
+        };
+        let at = folder.display();
+        let config = format!(
+            "nodename = node1\n\
+             internal.names.prefix = {prefix}\n\
+             vm.network.bridge = {prefix}br\n\
+             vm.network.ip.start = 10.99.0.10\n\
+             vm.network.netmask = 24\n\
+             path.run = {at}/run\n\
+             path.ssl = {at}/ssl\n\
+             path.vma = {}\n\
+             path.storage.allowed = {at}\n\
+             path.storage.root = {at}/storage\n\
+             database.url = {url}\n\
+             l7r.address = 127.0.0.1\n\
+             l7r.port = {PORT}\n",
+            target().join("x86_64-unknown-linux-musl/agent/qvd-vma").display(),
+        );
+        fs::write(folder.join("node.conf"), config).expect("node.conf");
+        let password = format!("pw-{random:016x}");
+        fs::write(folder.join("password"), &password).expect("a password");
+        shell(&format!("chmod 600 {at}/password"));
+        Self { folder, prefix, password, daemon: None, database, expected: Vec::new(), log_from: 0 }
+    }
+
+    /// Starts `qvd all` and waits until it works.
+    pub fn run_daemons(&mut self) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("a log");
+        let from = self.log().len();
+        let daemon = command(program("qvd"))
+            .arg("all")
+            .env("QVD_CONFIG", self.folder.join("node.conf"))
+            .env("QVD_LOG", "info,hkd=debug,sqlx=warn")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("qvd starts");
+        self.daemon = Some(Running(daemon));
+        until("the daemons", Duration::from_secs(60), || {
+            let log = self.log();
+            let fresh = log.get(from..).unwrap_or_default().to_owned();
+            if fresh.contains("all daemons work") { Ok(()) } else { Err(fresh) }
+        });
+        // The host is alive once it has said so.
+        until("the host", Duration::from_secs(20), || {
+            let hosts = self.qa_json("host list");
+            if hosts.to_string().contains("running") { Ok(()) } else { Err(hosts) }
+        });
+    }
+
+    /// Stops the daemons in good order.
+    pub fn stop_daemons(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.end();
+        }
+    }
+
+    /// The world's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The storage's folder.
+    pub fn storage(&self) -> PathBuf {
+        self.folder.join("storage")
+    }
+
+    /// Every user's password here.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// A line of the log at WARN or ERROR that contains this is caused by the test.
+    pub fn expect_log(&mut self, part: &'static str) {
+        self.expected.push(part);
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    /// What the daemons logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Runs `qa`, which may fail.
+    pub fn try_qa(&self, arguments: &str) -> Result<String, String> {
+        let output = command(program("qa"))
+            .args(arguments.split(' '))
+            .env("QVD_API_SOCKET", self.folder.join("run/api/admin.sock"))
+            .output();
+        said(&format!("qa {arguments}"), output)
+    }
+
+    /// Runs `qa`, which must not fail.
+    #[track_caller]
+    pub fn qa(&self, arguments: &str) -> String {
+        self.try_qa(arguments).unwrap_or_else(|why| panic!("{why}\n{}", self.log()))
+    }
+
+    /// What `qa … -o json` prints.
+    #[track_caller]
+    pub fn qa_json(&self, arguments: &str) -> Value {
+        let said = self.qa(&format!("{arguments} -o json"));
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error} in {said}"))
+    }
+
+    /// Adds a user with [`Self::password`].
+    pub fn add_user(&self, login: &str) {
+        self.qa(&format!("user add login={login} --password-file {}/password", self.folder.display()));
+    }
+
+    /// Adds a VM of the OSF `test`.
+    pub fn add_vm(&self, name: &str, user: &str) {
+        self.qa(&format!("vm add name={name} user={user} osf=test"));
+    }
+
+    /// A VM as `qa vm list` has it.
+    #[track_caller]
+    pub fn vm(&self, name: &str) -> Value {
+        let all = self.qa_json(&format!("vm list -f name={name}"));
+        all.get(0).unwrap_or_else(|| panic!("there is no VM {name} in {all}")).clone()
+    }
+
+    /// A VM's state.
+    pub fn state(&self, name: &str) -> String {
+        self.vm(name).get("state").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// Waits until a VM has a state.
+    #[track_caller]
+    pub fn reaches(&self, name: &str, state: &str) {
+        until(&format!("{name} to be {state}"), Duration::from_secs(60), || {
+            match self.state(name) {
+                found if found == state => Ok(()),
+                found => Err((found, self.qa(&format!("vm why -f name={name}")))),
+            }
+        });
+    }
+
+    /// A VM's number.
+    pub fn id(&self, name: &str) -> i64 {
+        self.vm(name).get("id").and_then(Value::as_i64).unwrap_or_default()
+    }
+
+    /// A VM's container.
+    pub fn container(&self, name: &str) -> String {
+        format!("{}-{}", self.prefix, self.id(name))
+    }
+
+    /// Runs a shell line as root in a VM.
+    pub fn try_inside(&self, vm: &str, line: &str) -> Result<String, String> {
+        let output = command("lxc-attach")
+            .args(["-n", &self.container(vm), "-o", "/dev/null", "--clear-env", "-P"])
+            .arg(self.folder.join("run/vms"))
+            .args(["--", "/bin/sh", "-c", line])
+            .current_dir("/")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .output();
+        said(line, output)
+    }
+
+    /// Runs a shell line as root in a VM, which must not fail.
+    #[track_caller]
+    pub fn inside(&self, vm: &str, line: &str) -> String {
+        self.try_inside(vm, line).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Runs a shell line as a user in the user's session, on its display.
+    pub fn try_in_session(&self, vm: &str, user: &str, line: &str) -> Result<String, String> {
+        let ids = self.try_inside(vm, &format!("id -u {user}; id -g {user}"))?;
+        let mut ids = ids.lines();
+        let (uid, gid) = (ids.next().unwrap_or_default(), ids.next().unwrap_or_default());
+        let line = line.replace('\'', "'\\''");
+        self.try_inside(
+            vm,
+            &format!(
+                "cd /home/{user} && setpriv --reuid {uid} --regid {gid} --init-groups env HOME=/home/{user} USER={user} \
+                 XDG_RUNTIME_DIR=/run/user/{uid} DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{uid}/bus \
+                 DISPLAY=:100 XAUTHORITY=/run/qvd/session/{uid}/Xauthority sh -c '{line}'"
+            ),
+        )
+    }
+
+    /// Paints a number in a user's session and returns the painter's process id.
+    #[track_caller]
+    pub fn paint(&self, vm: &str, user: &str, seed: u64) -> String {
+        let line = format!("setsid paint {seed} >/tmp/painted 2>&1 </dev/null & echo $!");
+        let begun = until("a session to paint in", Duration::from_secs(30), || {
+            self.try_in_session(vm, user, "xdpyinfo >/dev/null")?;
+            self.try_in_session(vm, user, &line)
+        });
+        until("the painter", Duration::from_secs(30), || {
+            self.try_inside(vm, "grep -q painted /tmp/painted || { cat /tmp/painted >&2; exit 1; }")
+        });
+        drop(begun);
+        self.inside(vm, "pgrep -f '[b]in/paint'")
+    }
+
+    /// Starts a client for a user on a display.
+    pub fn client(&self, display: &Display, user: &str, vm: &str) -> Running {
+        let log = self.folder.join(format!("client{}.log", display.name()));
+        let log = fs::File::create(log).expect("a client's log");
+        let copy = log.try_clone().expect("a client's log");
+        let client = command(program("qvd-client"))
+            .args(["--user", user, "--vm", vm, "--link", "lan", "--fullscreen"])
+            .args(["--accept-new-certificate", "--port", &PORT.to_string(), "--password-file"])
+            .arg(self.folder.join("password"))
+            .arg("127.0.0.1")
+            .env("DISPLAY", display.name())
+            .env("HOME", self.folder.join("home"))
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_RUNTIME_DIR")
+            .stdout(log)
+            .stderr(copy)
+            .spawn()
+            .expect("the client starts");
+        Running(client)
+    }
+
+    /// What a client on a display said.
+    pub fn client_said(&self, display: &Display) -> String {
+        fs::read_to_string(self.folder.join(format!("client{}.log", display.name()))).unwrap_or_default()
+    }
+
+    /// The subvolumes of the volume, by their paths.
+    pub fn subvolumes(&self) -> Vec<String> {
+        let said = shell(&format!("btrfs subvolume list {}", self.storage().display()));
+        let mut paths: Vec<String> = said
+            .lines()
+            .filter_map(|line| line.split_once(" path ").map(|(_, path)| path.to_owned()))
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    /// Process ids of the daemons, by name.
+    pub fn daemon_pid(&self, name: &str) -> i32 {
+        let file = self.folder.join("node.conf");
+        let said = try_shell(&format!("pgrep -f -- '[-]-config {} {name}'", file.display()));
+        said.ok().and_then(|said| said.lines().next().and_then(|pid| pid.parse().ok())).unwrap_or(0)
+    }
+
+    /// What of VMs is on the machine: containers, groups, links, mounts, run directories, overlays.
+    pub fn leftovers(&self) -> Vec<String> {
+        let (at, prefix) = (self.folder.display(), &self.prefix);
+        let looks = [
+            format!("ls {at}/run/vms"),
+            format!("ls {at}/storage/rootfs {at}/storage/overlayfs | grep fs$"),
+            format!("ls -d /sys/fs/cgroup/*/lxc.*.{prefix}-* /sys/fs/cgroup/lxc.*.{prefix}-*"),
+            format!("ls /sys/class/net | grep -E '^{prefix}[0-9]'"),
+            format!("grep -E ' {at}/(run|storage/rootfs)' /proc/self/mountinfo"),
+            format!("grep -l ^{at}/run/vms /run/lock/qvd-slots/[0-9]*"),
+            format!("pgrep -f '[l]xc-start -F -n {prefix}-'"),
+            format!("nft list set bridge {prefix} sources | grep elements"),
+        ];
+        looks.iter().filter_map(|look| try_shell(look).ok()).filter(|found| !found.is_empty()).collect()
+    }
+
+    /// Stops every VM and the daemons, and checks that nothing is left, the log is clean, and no
+    /// secret is anywhere.
+    #[track_caller]
+    pub fn end(mut self) {
+        self.qa("vm stop --force --wait");
+        until("nothing to be left", Duration::from_secs(20), || match self.leftovers() {
+            left if left.is_empty() => Ok(()),
+            left => Err(left),
+        });
+        self.stop_daemons();
+        self.check_log();
+        let at = self.folder.display();
+        let secret = try_shell(&format!(
+            "grep -rlF -e '{}' --exclude=password --exclude-dir=pg {at}/log {at}/run {at}/ssl {at}/db {at}/node.conf {at}/client*.log",
+            self.password
+        ));
+        assert!(secret.is_err(), "the password stands in {secret:?}");
+    }
+
+    /// The log has no line at WARN or ERROR but those that the test caused.
+    #[track_caller]
+    pub fn check_log(&mut self) {
+        let log = self.log();
+        let fresh = log.get(self.log_from..).unwrap_or_default();
+        let bad: Vec<&str> = fresh
+            .lines()
+            .filter(|line| line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked"))
+            .filter(|line| !self.expected.iter().any(|part| line.contains(part)))
+            .collect();
+        assert!(bad.is_empty(), "the log is not clean: {bad:#?}");
+        self.log_from = log.len();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprint_tail("the log", &self.log());
+        }
+        self.stop_daemons();
+        let (at, prefix) = (self.folder.display(), &self.prefix);
+        // What a failed test left; the containers are ended by their monitors' command lines.
+        let _ = try_shell(&format!("pkill -KILL -f '[l]xc-start -F -n {prefix}-'"));
+        self.database = None;
+        let _ = try_shell(&format!(
+            "for i in 1 2 3 4 5 6 7 8 9 10; do \
+               find /sys/fs/cgroup -depth -type d -path '*lxc.*.{prefix}-*' -exec rmdir {{}} + 2>/dev/null && break; \
+               sleep 0.2; done"
+        ));
+        let _ = try_shell(&format!(
+            "grep -o ' {at}/[^ ]*' /proc/self/mountinfo | sort -r | xargs -r -n1 umount -l; \
+             losetup -j {at}/volume -O NAME -n | xargs -r losetup -d"
+        ));
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Enters a network and a mount table of this thread's own, with a volume.
+#[expect(unsafe_code, reason = "unshare(2) of this thread's namespaces")]
+fn enter(folder: &Path) {
+    use rustix::thread::UnshareFlags;
+    // SAFETY: no file descriptor table is unshared; only this thread's view of mounts and network
+    // changes, and what it starts.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::NEWNET) }
+        .expect("namespaces for the test");
+    let at = folder.display();
+    shell(&format!(
+        "mount --make-rprivate / && \
+         mkdir {at}/groups && mount --rbind /sys/fs/cgroup {at}/groups && \
+         mount -t sysfs sysfs /sys && mount --rbind {at}/groups /sys/fs/cgroup && umount -l {at}/groups && \
+         mkdir -p /tmp/.X11-unix && mount -t tmpfs -o mode=1777 tmpfs /tmp/.X11-unix && \
+         ip link set lo up && mkdir -m 755 {at}/home && \
+         truncate -s 12G {at}/volume && mkfs.btrfs -q {at}/volume && mkdir {at}/storage && \
+         mount -o loop,nosuid,nodev {at}/volume {at}/storage"
+    ));
+}
+
+/// The build's folder.
+pub fn target() -> PathBuf {
+    let own = std::env::current_exe().expect("a test has a path");
+    own.ancestors()
+        .find(|folder| folder.file_name().is_some_and(|name| name == "target"))
+        .map_or_else(|| PathBuf::from("target"), Path::to_path_buf)
+}
+
+/// One of our programs, built beside the tests.
+pub fn program(name: &str) -> PathBuf {
+    target().join("debug").join(name)
+}
+
+/// An image, built or from the cache.
+pub fn image_file(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in the tree");
+    let built = said("images/build", command(root.join("images/build")).arg(name).output());
+    let built = built.unwrap_or_else(|why| panic!("{why}"));
+    PathBuf::from(built.lines().last().unwrap_or_default())
+}
+
+#[expect(clippy::print_stderr, reason = "a failed test shows what it knows")]
+fn eprint_tail(what: &str, text: &str) {
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default();
+    eprintln!("--- {what}, its end:\n{}", tail.join("\n"));
+}
