@@ -125,7 +125,7 @@ impl Installation {
         let mut wake = self.store.wake();
         let waiting = async {
             while !fits(&self.store.desired(VmId(1)).await.unwrap().unwrap()) {
-                wake.changed().await;
+                soon(&mut wake).await;
             }
         };
         timeout(PATIENCE, waiting).await.expect("it is never wanted");
@@ -136,7 +136,7 @@ impl Installation {
         let mut wake = self.store.wake();
         let waiting = async {
             while !self.store.connections().await.unwrap().is_empty() {
-                wake.changed().await;
+                soon(&mut wake).await;
             }
         };
         timeout(PATIENCE, waiting).await.expect("the connection never ends");
@@ -255,6 +255,12 @@ impl Line {
         };
         timeout(PATIENCE, reading).await.expect("the api never hangs up");
     }
+}
+
+/// Returns when something may have changed. A wake-up is a hint that can come a moment before the
+/// change can be seen, so it looks again soon in any case.
+async fn soon(wake: &mut store::Wake) {
+    let _ = tokio::time::timeout(Duration::from_millis(100), wake.changed()).await;
 }
 
 pub(crate) fn now() -> Timestamp {

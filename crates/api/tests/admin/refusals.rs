@@ -43,7 +43,7 @@ async fn another_user_is_refused_by_the_socket_and_by_the_api() {
     let mode = |mode| std::fs::set_permissions(&socket, PermissionsExt::from_mode(mode)).unwrap();
     // The program itself may lie where a stranger cannot go.
     let program = it.path("qa");
-    std::fs::copy(env!("CARGO_BIN_EXE_qa"), &program).unwrap();
+    std::fs::copy(crate::installation::program().await, &program).unwrap();
     let ask = || async {
         tokio::process::Command::new(&program)
             .args(["user", "list"])

@@ -4,6 +4,7 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use model::{
@@ -158,7 +159,7 @@ impl Installation {
     pub(crate) async fn wanted(&self, fits: impl Fn(&model::vm::Desired) -> bool) {
         let mut wake = self.store.wake();
         while !fits(&self.store.desired(VmId(1)).await.unwrap().unwrap()) {
-            wake.changed().await;
+            soon(&mut wake).await;
         }
     }
 
@@ -171,7 +172,7 @@ impl Installation {
 
 /// Runs the real `qa`, perhaps as another user.
 pub(crate) async fn qa(socket: &Path, line: &str, input: &str, uid: Option<u32>) -> Said {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_qa"));
+    let mut command = Command::new(program().await);
     command
         .args(line.split(' '))
         .env("QVD_API_SOCKET", socket)
@@ -194,6 +195,35 @@ pub(crate) async fn qa(socket: &Path, line: &str, input: &str, uid: Option<u32>)
         err: String::from_utf8(output.stderr).unwrap(),
         code: output.status.code().unwrap(),
     }
+}
+
+/// The real `qa`, which cargo puts beside the tests. It is built here where nobody has since its
+/// sources changed: a crate's tests build that crate's programs only.
+pub(crate) async fn program() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let program = own.parent().unwrap().parent().unwrap().join("qa");
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let sources = ["qa/Cargo.toml", "qa/src", "wire/src"].map(|path| crates.join(path));
+    let built = std::fs::metadata(&program).and_then(|about| about.modified()).ok();
+    if built.is_none_or(|built| sources.iter().any(|path| newest(path) > built)) {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "qa"]).current_dir(crates);
+        assert!(cargo.status().await.unwrap().success(), "qa cannot be built");
+    }
+    program
+}
+
+/// When anything in a file or folder was last changed.
+fn newest(path: &Path) -> std::time::SystemTime {
+    let own = std::fs::metadata(path).unwrap().modified().unwrap();
+    let Ok(entries) = std::fs::read_dir(path) else { return own };
+    entries.map(|entry| newest(&entry.unwrap().path())).fold(own, std::time::SystemTime::max)
+}
+
+/// Returns when something may have changed. A wake-up is a hint that can come a moment before the
+/// change can be seen, so it looks again soon in any case.
+async fn soon(wake: &mut store::Wake) {
+    let _ = tokio::time::timeout(Duration::from_millis(100), wake.changed()).await;
 }
 
 pub(crate) fn now() -> Timestamp {
