@@ -1,2 +1,110 @@
-//! To be filled.
-fn main() {}
+//! What is measured, against whom, and how it is shown.
+//!
+//! | command | does |
+//! |---|---|
+//! | `bench measure [NAME…]` | measures, and writes raw samples to `bench/results/NAME.json` |
+//! | `bench render` | writes `docs/benchmarks.md` and its plots from those |
+//! | `bench compare` | prints the budgets that those miss, and fails when there are any |
+//!
+//! `cargo xtask bench` builds this as it ships and calls it. Medians and spreads are computed when they
+//! are shown: what is kept are samples.
+
+mod budget;
+mod clone;
+mod image;
+mod machine;
+mod page;
+mod place;
+mod plot;
+mod program;
+mod results;
+mod statistics;
+mod volume;
+
+use std::{io::Write as _, process::ExitCode};
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+use results::Results;
+
+#[derive(Debug, Parser)]
+#[command(name = "bench", about = "Measures QVD")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure, and keep the samples
+    Measure {
+        /// Only these
+        names: Vec<String>,
+        /// Samples of each series
+        #[arg(long, default_value_t = 500)]
+        samples: usize,
+    },
+    /// Write the page and its plots
+    Render,
+    /// Print the budgets that are missed
+    Compare,
+}
+
+/// A measurement by its name.
+struct Measurement {
+    name: &'static str,
+    run: fn(usize) -> Result<Results>,
+}
+
+const ALL: [Measurement; 1] = [Measurement { name: "clone", run: clone::measure }];
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Measure { names, samples } => measure(&names, samples),
+        Command::Render => page::write(),
+        Command::Compare => compare(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("bench: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line. That nobody reads it any more is no failure of the measurement.
+fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn measure(names: &[String], samples: usize) -> Result<()> {
+    if let Some(unknown) = names.iter().find(|name| !ALL.iter().any(|it| it.name == **name)) {
+        let known: Vec<&str> = ALL.iter().map(|measurement| measurement.name).collect();
+        bail!("there is no measurement `{unknown}`; there are {}", known.join(", "));
+    }
+    for measurement in &ALL {
+        if names.is_empty() || names.iter().any(|name| name == measurement.name) {
+            say(format_args!("measuring {}", measurement.name));
+            (measurement.run)(samples)?.write()?;
+        }
+    }
+    Ok(())
+}
+
+fn compare() -> Result<()> {
+    let results = results::read_all()?;
+    let missed: Vec<String> = budget::judge(&results)
+        .into_iter()
+        .filter(|verdict| verdict.missed())
+        .map(|verdict| verdict.to_string())
+        .collect();
+    for line in &missed {
+        say(line);
+    }
+    match missed.len() {
+        0 => Ok(()),
+        count => bail!("{count} budgets are missed"),
+    }
+}

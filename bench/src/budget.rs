@@ -1,0 +1,114 @@
+//! What must not take longer.
+
+use std::fmt;
+
+use crate::{
+    results::Results,
+    statistics::{Summary, millis},
+};
+
+/// How the median of a series is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    /// By so many hundredths of the median of another series of the same run.
+    Times { series: &'static str, hundredths: u64 },
+    /// By so many microseconds.
+    Micros(u64),
+}
+
+/// A budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Budget {
+    results: &'static str,
+    series: &'static str,
+    bound: Bound,
+}
+
+const fn at_most(results: &'static str, series: &'static str, millis: u64) -> Budget {
+    Budget { results, series, bound: Bound::Micros(millis * 1000) }
+}
+
+/// Every budget. One whose results are not there yet is not judged.
+const ALL: [Budget; 4] = [
+    Budget {
+        results: "clone",
+        series: "driver",
+        bound: Bound::Times { series: "ioctl", hundredths: 120 },
+    },
+    at_most("connect", "listening", 30),
+    at_most("connect", "resume", 250),
+    at_most("first-pixel", "stopped", 1000),
+];
+
+/// A budget held against what was measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    budget: Budget,
+    /// Median, in microseconds.
+    measured: u64,
+    /// In microseconds.
+    allowed: u64,
+}
+
+impl Verdict {
+    /// Whether it took longer than it may.
+    pub(crate) fn missed(&self) -> bool {
+        self.measured > self.allowed
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Budget { results, series, bound } = self.budget;
+        let (measured, allowed) = (millis(self.measured), millis(self.allowed));
+        write!(f, "{results}, {series}: median {measured}, at most {allowed}")?;
+        match bound {
+            Bound::Micros(_) => Ok(()),
+            Bound::Times { series, hundredths } => {
+                write!(f, " ({}.{:02} × {series})", hundredths / 100, hundredths % 100)
+            }
+        }
+    }
+}
+
+/// Every budget whose results are there.
+pub(crate) fn judge(results: &[Results]) -> Vec<Verdict> {
+    ALL.iter().filter_map(|budget| verdict(*budget, results)).collect()
+}
+
+fn verdict(budget: Budget, results: &[Results]) -> Option<Verdict> {
+    let results = results.iter().find(|results| results.name == budget.results)?;
+    let median = |series: &str| Some(Summary::of(&results.series(series)?.micros)?.median);
+    let allowed = match budget.bound {
+        Bound::Micros(micros) => micros,
+        Bound::Times { series, hundredths } => median(series)? * hundredths / 100,
+    };
+    Some(Verdict { budget, measured: median(budget.series)?, allowed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::results;
+
+    #[test]
+    fn a_relative_budget_is_judged_within_its_run() {
+        let good = results("clone", &[("ioctl", &[1000, 1100, 1200]), ("driver", &[1320; 3])]);
+        let [verdict] = judge(&[good]).try_into().unwrap();
+        assert!(!verdict.missed(), "{verdict}");
+        let bad = results("clone", &[("ioctl", &[1000, 1100, 1200]), ("driver", &[1321; 3])]);
+        let [verdict] = judge(&[bad]).try_into().unwrap();
+        assert!(verdict.missed());
+        assert_eq!(
+            verdict.to_string(),
+            "clone, driver: median 1.32 ms, at most 1.32 ms (1.20 × ioctl)"
+        );
+    }
+
+    #[test]
+    fn an_absolute_budget_is_judged_and_what_is_not_measured_is_not() {
+        let found = judge(&[results("connect", &[("listening", &[30_001])])]);
+        assert_eq!(found.len(), 1);
+        assert!(found.iter().all(Verdict::missed));
+    }
+}
