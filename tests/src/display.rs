@@ -35,7 +35,9 @@ impl Display {
             .spawn()
             .expect("Xvfb starts");
         let server = Running(server);
-        until("the display", Duration::from_secs(20), || try_shell(&format!("xdpyinfo -display {name}")));
+        until("the display", Duration::from_secs(20), || {
+            try_shell(&format!("xdpyinfo -display {name}"))
+        });
         let manager = command("openbox")
             .env("DISPLAY", &name)
             .env("HOME", folder)
@@ -43,7 +45,8 @@ impl Display {
             .stdout(Stdio::null())
             .spawn()
             .expect("openbox starts");
-        let display = Self { name, folder: folder.to_owned(), _server: server, _manager: Running(manager) };
+        let display =
+            Self { name, folder: folder.to_owned(), _server: server, _manager: Running(manager) };
         until("the window manager", Duration::from_secs(20), || {
             let check = display.run("xprop -root _NET_SUPPORTING_WM_CHECK")?;
             if check.contains("window id") { Ok(()) } else { Err(check) }
@@ -73,11 +76,12 @@ impl Display {
     #[track_caller]
     pub fn shows(&self, seed: u64) {
         let wanted = painting(seed, WIDTH, HEIGHT);
-        until("the painting on the client's display", Duration::from_secs(30), || {
-            match differing(&self.picture()?, &wanted) {
-                0 => Ok(()),
-                many => Err(format!("{many} of {} pixels differ", WIDTH * HEIGHT)),
-            }
+        until("the painting on the client's display", Duration::from_secs(30), || match differing(
+            &self.picture()?,
+            &wanted,
+        ) {
+            0 => Ok(()),
+            many => Err(format!("{many} of {} pixels differ", WIDTH * HEIGHT)),
         });
     }
 
@@ -88,6 +92,7 @@ impl Display {
 
     /// Types a line on its keyboard.
     pub fn types(&self, line: &str) {
-        self.run(&format!("xdotool type --delay 30 '{line}' && xdotool key Return")).expect("keys are typed");
+        self.run(&format!("xdotool type --delay 30 '{line}' && xdotool key Return"))
+            .expect("keys are typed");
     }
 }

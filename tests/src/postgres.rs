@@ -18,7 +18,15 @@ pub fn start(folder: &Path) -> (Running, String) {
         "mkdir {at} && chown postgres {at} && cd / && {as_postgres} {bin}/initdb -D {at}/data -A trust -U postgres --no-sync >/dev/null"
     ));
     let server = command("setpriv")
-        .args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups", "--pdeathsig", "KILL"])
+        .args([
+            "--reuid",
+            "postgres",
+            "--regid",
+            "postgres",
+            "--clear-groups",
+            "--pdeathsig",
+            "KILL",
+        ])
         .arg(format!("{bin}/postgres"))
         .arg("-D")
         .arg(place.join("data"))
@@ -31,7 +39,9 @@ pub fn start(folder: &Path) -> (Running, String) {
         .spawn()
         .expect("postgres starts");
     until("PostgreSQL", Duration::from_secs(30), || {
-        try_shell(&format!("cd / && {as_postgres} psql -h {at} -U postgres -qc 'CREATE DATABASE qvd'"))
+        try_shell(&format!(
+            "cd / && {as_postgres} psql -h {at} -U postgres -qc 'CREATE DATABASE qvd'"
+        ))
     });
     (Running(server), "postgres://postgres@127.0.0.1:5432/qvd".to_owned())
 }

@@ -69,7 +69,8 @@ impl World {
         let stat = fs::read_to_string("/proc/self/stat").expect("this process has a start time");
         let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let begun = after.split_whitespace().nth(19).unwrap_or_default();
-        fs::write(folder.join("owner"), format!("{} {begun}\n", std::process::id())).expect("owner");
+        fs::write(folder.join("owner"), format!("{} {begun}\n", std::process::id()))
+            .expect("owner");
         fs::write(folder.join("prefix"), format!("{prefix}\n")).expect("prefix");
         enter(&folder);
         let (database, url) = match database {
@@ -105,11 +106,8 @@ impl World {
 
     /// Starts `qvd all` and waits until it works.
     pub fn run_daemons(&mut self) {
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .expect("a log");
+        let log =
+            fs::File::options().create(true).append(true).open(self.log_path()).expect("a log");
         let from = self.log().len();
         let daemon = command(program("qvd"))
             .arg("all")
@@ -192,7 +190,10 @@ impl World {
 
     /// Adds a user with [`Self::password`].
     pub fn add_user(&self, login: &str) {
-        self.qa(&format!("user add login={login} --password-file {}/password", self.folder.display()));
+        self.qa(&format!(
+            "user add login={login} --password-file {}/password",
+            self.folder.display()
+        ));
     }
 
     /// Adds a VM of the OSF `test`.
@@ -305,7 +306,8 @@ impl World {
 
     /// What a client on a display said.
     pub fn client_said(&self, display: &Display) -> String {
-        fs::read_to_string(self.folder.join(format!("client{}.log", display.name()))).unwrap_or_default()
+        fs::read_to_string(self.folder.join(format!("client{}.log", display.name())))
+            .unwrap_or_default()
     }
 
     /// The subvolumes of the volume, by their paths.
@@ -339,7 +341,11 @@ impl World {
             format!("pgrep -f '[l]xc-start -F -n {prefix}-'"),
             format!("nft list set bridge {prefix} sources | grep elements"),
         ];
-        looks.iter().filter_map(|look| try_shell(look).ok()).filter(|found| !found.is_empty()).collect()
+        looks
+            .iter()
+            .filter_map(|look| try_shell(look).ok())
+            .filter(|found| !found.is_empty())
+            .collect()
     }
 
     /// Stops every VM and the daemons, and checks that nothing is left, the log is clean, and no
@@ -368,7 +374,9 @@ impl World {
         let fresh = log.get(self.log_from..).unwrap_or_default();
         let bad: Vec<&str> = fresh
             .lines()
-            .filter(|line| line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked"))
+            .filter(|line| {
+                line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked")
+            })
             .filter(|line| !self.expected.iter().any(|part| line.contains(part)))
             .collect();
         assert!(bad.is_empty(), "the log is not clean: {bad:#?}");

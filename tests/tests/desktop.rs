@@ -29,14 +29,23 @@ fn from_stopped_to_picture_and_back(database: Database) {
     });
     let mut client = world.client(&display, "ada", "desk");
     display.shows(seed);
-    assert_eq!(world.inside("desk", "pgrep -f '[b]in/paint'"), painter, "{}", world.client_said(&display));
+    assert_eq!(
+        world.inside("desk", "pgrep -f '[b]in/paint'"),
+        painter,
+        "{}",
+        world.client_said(&display)
+    );
 
     // A key typed at the client reaches a terminal in the desktop.
     world.inside("desk", &format!("kill {}", painter.replace('\n', " ")));
     let open = "setsid xterm -fullscreen -e sh </dev/null >/dev/null 2>&1 &";
     world.try_in_session("desk", "ada", open).expect("a terminal opens");
     until("the terminal", Duration::from_secs(20), || {
-        world.try_in_session("desk", "ada", "xdotool search --onlyvisible --class xterm windowfocus")
+        world.try_in_session(
+            "desk",
+            "ada",
+            "xdotool search --onlyvisible --class xterm windowfocus",
+        )
     });
     let name = format!("typed-{seed:x}");
     until("the typed file", Duration::from_secs(40), || {
@@ -49,7 +58,10 @@ fn from_stopped_to_picture_and_back(database: Database) {
     world.qa("vm stop -f name=desk --wait");
     world.qa("vm start -f name=desk --wait");
     world.inside("desk", &format!("ls /home/ada/{name}"));
-    assert!(world.try_inside("desk", "ls /etc/written").is_err(), "what was written to /etc is gone");
+    assert!(
+        world.try_inside("desk", "ls /etc/written").is_err(),
+        "what was written to /etc is gone"
+    );
     world.end();
 }
 

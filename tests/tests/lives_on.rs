@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use tests::{
-    Database, Display, World, painting,
-    program::shell,
-    until,
-    wire_client::WireClient,
-    world::PORT,
+    Database, Display, World, painting, program::shell, until, wire_client::WireClient, world::PORT,
 };
 use wire::head::{Event, Login};
 
@@ -30,12 +26,14 @@ fn daemons_restart_under_a_running_session() {
         for signal in ["TERM", "KILL"] {
             let pid = world.daemon_pid(daemon);
             shell(&format!("kill -{signal} {pid}"));
-            until(&format!("{daemon} to be started again"), Duration::from_secs(30), || {
-                match world.daemon_pid(daemon) {
+            until(
+                &format!("{daemon} to be started again"),
+                Duration::from_secs(30),
+                || match world.daemon_pid(daemon) {
                     fresh if fresh != pid && fresh != 0 => Ok(()),
                     same => Err(same),
-                }
-            });
+                },
+            );
             display.shows(seed);
         }
     }
@@ -100,12 +98,16 @@ fn an_end_from_inside_is_understood() {
     let monitor = shell(&format!("pgrep -f '[l]xc-start -F -n {}'", world.container("desk")));
     world.inside("desk", "systemctl reboot");
     until("the reboot", Duration::from_secs(30), || {
-        let now = world.try_inside("desk", "cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1")?;
+        let now =
+            world.try_inside("desk", "cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1")?;
         if now == init { Err(now) } else { Ok(()) }
     });
     world.reaches("desk", "running");
     assert_eq!(world.inside("desk", "cat /var/kept"), "kept");
-    assert_eq!(shell(&format!("pgrep -f '[l]xc-start -F -n {}'", world.container("desk"))), monitor);
+    assert_eq!(
+        shell(&format!("pgrep -f '[l]xc-start -F -n {}'", world.container("desk"))),
+        monitor
+    );
 
     // Crash: retried by itself, on the same overlay.
     let pid = shell(&format!(
@@ -122,7 +124,9 @@ fn an_end_from_inside_is_understood() {
     assert_eq!(world.inside("desk", "cat /var/kept"), "kept");
 
     // Power off: stopped, with the reason, and it stays so until it is wanted again.
-    world.inside("desk", "systemctl poweroff");
+    until("a bus to power off by", Duration::from_secs(30), || {
+        world.try_inside("desk", "systemctl poweroff")
+    });
     world.reaches("desk", "stopped");
     assert!(world.qa("vm why -f name=desk").contains("shut down from inside"));
     until("nothing to be left", Duration::from_secs(20), || match world.leftovers() {
@@ -150,13 +154,18 @@ fn a_session_is_a_real_login_and_survives_a_hundred_cut_connections() {
     let painter = world.paint("desk", "ada", seed);
     display.shows(seed);
 
-    until("a running system", Duration::from_secs(30), || world.try_inside("desk", "systemctl is-system-running"));
+    until("a running system", Duration::from_secs(30), || {
+        world.try_inside("desk", "systemctl is-system-running")
+    });
     assert_eq!(world.inside("desk", "systemctl --failed --no-legend"), "");
     let session = world.inside("desk", "loginctl list-sessions --no-legend");
     assert!(session.contains("ada"), "{session}");
     let bus = "test -d $XDG_RUNTIME_DIR && dbus-send --session --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.ListNames";
     world.try_in_session("desk", "ada", bus).expect("the user's D-Bus answers");
-    assert_eq!(world.try_in_session("desk", "ada", "systemctl --user --failed --no-legend").as_deref(), Ok(""));
+    assert_eq!(
+        world.try_in_session("desk", "ada", "systemctl --user --failed --no-legend").as_deref(),
+        Ok("")
+    );
     client.end();
 
     let login = Login { login: "ada".into(), password: world.password().into() };

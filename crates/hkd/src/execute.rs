@@ -12,6 +12,7 @@ use model::{Run, Timestamp, di::Di, network::VmNetwork};
 use store::Work;
 
 use crate::{
+    guest,
     layout::overlay_of,
     linux::{
         self, Error,
@@ -219,6 +220,7 @@ fn start(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
         name: node.names.container(vm),
         path: node.layout.vms.clone(),
         hostname: hostname(&work.vm.name),
+        machine_id: guest::machine_id(&node.installation, vm),
         root: directory.join("root"),
         home: work.osf.has_home().then(|| (directory.join("home"), "/home".to_owned())),
         base_id: slots::base_of(record.slot),

@@ -40,8 +40,9 @@ pub const SILENT_AFTER_MILLIS: i64 = 15_000;
 pub const RENEW_EVERY_MILLIS: i64 = 4_000;
 
 impl HostStatus {
-    /// Whether the host is heard of and runs.
+    /// Whether the host was heard of lately. A daemon that was just stopped counts: it is most often
+    /// only being started again, and its desktops run on.
     pub fn alive(&self, now: Timestamp) -> bool {
-        self.state == "running" && now.millis_since(self.renewed_at) < SILENT_AFTER_MILLIS
+        now.millis_since(self.renewed_at) < SILENT_AFTER_MILLIS
     }
 }

@@ -77,8 +77,9 @@ async fn supervise(config: &Config) -> Result<()> {
             biased;
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
-            ready = notices.next(), if waiting > 0 => {
-                if ready? {
+            // Always heard: a daemon would wait for ever to be, once the socket is full.
+            ready = notices.next() => {
+                if ready? && waiting > 0 {
                     waiting -= 1;
                     if waiting == 0 {
                         tracing::info!("all daemons work");
@@ -125,7 +126,8 @@ impl Daemon {
         }
         if let Some((uid, gid)) = self.account {
             use std::os::unix::process::CommandExt;
-            command.uid(uid).gid(gid);
+            // Not root's home: libraries look there for files of theirs.
+            command.uid(uid).gid(gid).env("HOME", "/nonexistent");
         }
         let child = Command::from(command).kill_on_drop(true).spawn().with_context(doing)?;
         drop(copies);

@@ -16,7 +16,9 @@ use std::{
 };
 
 use rustix::{fs::inotify, io::Errno};
-use sqlx::postgres::PgListener;
+use sqlx::{
+    ConnectOptions as _, SqliteConnection, postgres::PgListener, sqlite::SqliteConnectOptions,
+};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::watch,
@@ -117,14 +119,18 @@ fn notify(wake: &watch::Sender<u64>) {
 
 /// Where changes are heard of.
 enum Source {
-    File { inotify: AsyncFd<OwnedFd>, name: OsString },
+    File { inotify: AsyncFd<OwnedFd>, name: OsString, commits: Commits },
     Notify(PgListener),
 }
 
 impl Source {
     async fn open(db: &Db) -> Result<Self, sqlx::Error> {
         match db {
-            Db::Sqlite(pool) => Ok(watch_file(pool.connect_options().get_filename())?),
+            Db::Sqlite(pool) => {
+                let options = pool.connect_options();
+                let (inotify, name) = watch_file(options.get_filename())?;
+                Ok(Self::File { inotify, name, commits: Commits::open(&options).await? })
+            }
             Db::Postgres(pool) => {
                 let mut listener = PgListener::connect_with(pool).await?;
                 listener.listen("qvd").await?;
@@ -136,7 +142,10 @@ impl Source {
     /// Returns when something has changed.
     async fn next(&mut self) -> Result<(), sqlx::Error> {
         match self {
-            Self::File { inotify, name } => Ok(written(inotify, name).await?),
+            Self::File { inotify, name, commits } => {
+                written(inotify, name).await?;
+                commits.seen().await
+            }
             Self::Notify(listener) => {
                 // `None` stands for a lost connection that is there again: something may have been
                 // missed.
@@ -148,7 +157,7 @@ impl Source {
 }
 
 /// Watches the folder of a database, because `-wal` comes and goes.
-fn watch_file(database: &Path) -> io::Result<Source> {
+fn watch_file(database: &Path) -> io::Result<(AsyncFd<OwnedFd>, OsString)> {
     let folder = database.parent().unwrap_or(Path::new("/"));
     let mut name = database.file_name().unwrap_or_default().to_owned();
     name.push("-wal");
@@ -162,7 +171,45 @@ fn watch_file(database: &Path) -> io::Result<Source> {
     // SAFETY: an `OwnedFd` is open and is the same descriptor until it is dropped, and the
     // `AsyncFd` owns it from here on.
     let inotify = unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) }?;
-    Ok(Source::File { inotify, name })
+    Ok((inotify, name))
+}
+
+/// Tells when a commit can be read. The file is written first, and what was written is there for
+/// readers only when SQLite has then noted it in its index, of which nobody is told.
+struct Commits {
+    connection: SqliteConnection,
+    version: i64,
+}
+
+impl Commits {
+    /// How often is looked, and how many times for one writing: one that was rolled back, or is a part
+    /// of a larger one, changes nothing.
+    const LOOK: (Duration, u32) = (Duration::from_millis(2), 25);
+
+    async fn open(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+        let connection = options.connect().await?;
+        let mut commits = Self { connection, version: 0 };
+        commits.version = commits.read().await?;
+        Ok(commits)
+    }
+
+    /// Changes when another connection has committed.
+    async fn read(&mut self) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection).await
+    }
+
+    /// Returns when a commit can be read that could not be before, or when there seems to be none.
+    async fn seen(&mut self) -> Result<(), sqlx::Error> {
+        let (pause, looks) = Self::LOOK;
+        for _ in 0..looks {
+            let version = self.read().await?;
+            if std::mem::replace(&mut self.version, version) != version {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Ok(())
+    }
 }
 
 /// Returns when the file with a name was written.

@@ -32,6 +32,8 @@ pub struct Container {
     pub path: PathBuf,
     /// The host name inside.
     pub hostname: String,
+    /// Its machine-id, which systemd takes over when the image's is empty.
+    pub machine_id: String,
     /// Its root, mounted with the ids of its slot.
     pub root: PathBuf,
     /// The home, mounted with the owner's ids, and where it appears inside.
@@ -134,7 +136,9 @@ impl Container {
         let root = self.root.display().to_string();
         let directory = self.directory().display().to_string();
         let Network { bridge, link, mac, address, prefix, gateway } = &self.network;
-        for value in [&self.name, &self.hostname, &root, &directory, bridge, link, mac] {
+        for value in
+            [&self.name, &self.hostname, &self.machine_id, &root, &directory, bridge, link, mac]
+        {
             if !plain(value) {
                 return Err(Error::Unexpected {
                     what: format!("`{value}`"),
@@ -151,6 +155,7 @@ impl Container {
              lxc.cap.drop = {DROPPED}\n\
              lxc.seccomp.profile = {directory}/seccomp\n\
              lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed\n\
+             lxc.environment = container_uuid={}\n\
              lxc.autodev = 1\n\
              lxc.tty.max = 0\n\
              lxc.pty.max = 1024\n\
@@ -165,7 +170,7 @@ impl Container {
              lxc.net.0.ipv4.gateway = {gateway}\n\
              lxc.log.level = INFO\n\
              lxc.log.file = {directory}/lxc.log\n",
-            self.hostname
+            self.hostname, self.machine_id
         );
         if let Some((from, to)) = &self.home {
             let from = from.display().to_string();
@@ -390,6 +395,7 @@ mod tests {
             name: "qvd-7".into(),
             path: "/run/qvd/vms".into(),
             hostname: "desk".into(),
+            machine_id: "0123456789abcdef0123456789abcdef".into(),
             root: "/srv/rootfs/7-fs".into(),
             home: Some(("/run/qvd/vms/qvd-7/home".into(), "/home".into())),
             base_id: 1_065_536,
