@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use wire::{
-    agent::{Ask, Tell},
+    agent::{Ask, Tell, failure},
     attach::{FromHkd, FromRouter},
     descriptor,
     frame::{self, Decoder},
@@ -41,6 +41,9 @@ const QUIET_MAX: Duration = Duration::from_mins(1);
 const OPEN_WITHIN: Duration = Duration::from_mins(2);
 /// How long the agent has to open nxagent's connection.
 const OPENED_WITHIN: Duration = Duration::from_secs(10);
+/// How often an attachment is tried again that another has overtaken, and after which pause.
+const TAKEN_TRIES: u32 = 10;
+const TAKEN_PAUSE: Duration = Duration::from_millis(300);
 /// How many attachments may be under way at once.
 const AT_ONCE: usize = 1000;
 
@@ -98,7 +101,20 @@ async fn answer(node: Arc<Node>, mut stream: UnixStream) {
         let _ = say(&mut stream, &FromHkd::Failed { text }).await;
         return;
     }
-    match bring_up(&node, vm, parameters, &mut stream, &mut decoder).await {
+    let mut brought = bring_up(&node, vm, parameters.clone(), &mut stream, &mut decoder).await;
+    for _ in 0..TAKEN_TRIES {
+        if !brought.as_ref().is_err_and(is_taken) {
+            break;
+        }
+        // Of two that came at once the agent may have heard the older one last. Who is the newest
+        // the api has decided, and the other router hangs up: so the one that stays tries again.
+        tokio::time::sleep(TAKEN_PAUSE).await;
+        if hung_up(&stream) {
+            return;
+        }
+        brought = bring_up(&node, vm, parameters.clone(), &mut stream, &mut decoder).await;
+    }
+    match brought {
         Ok(Some(descriptor)) => {
             let line = frame::encode(&FromHkd::Opened);
             let sent = stream
@@ -118,6 +134,15 @@ async fn answer(node: Arc<Node>, mut stream: UnixStream) {
             let _ = say(&mut stream, &FromHkd::Failed { text: error.to_string() }).await;
         }
     }
+}
+
+fn is_taken(error: &TalkError) -> bool {
+    matches!(error, TalkError::Refused { code, .. } if code == failure::SESSION_TAKEN)
+}
+
+/// Whether the router has closed its end.
+fn hung_up(stream: &UnixStream) -> bool {
+    matches!(stream.try_read(&mut [0; 1]), Ok(0))
 }
 
 /// Brings the session up and, when the client's first bytes are there, opens its connection.

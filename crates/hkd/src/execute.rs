@@ -39,8 +39,8 @@ pub enum StepError {
     /// Every slot of the machine is taken.
     #[error("every range of ids is taken")]
     NoSlot,
-    /// The rows lack what the step needs: they changed meanwhile.
-    #[error("the database changed meanwhile")]
+    /// What the step was for has changed meanwhile: look again.
+    #[error("things changed meanwhile")]
     Changed,
 }
 
@@ -269,7 +269,11 @@ fn inject(node: &Node, vm: model::VmId) -> Result<(), StepError> {
         // A container that is only just being made cannot be entered yet.
         let gone = node.linux.monitor(vms, &name)?.is_none()
             && node.linux.lock(&node.directory(vm).join("lock"), Hold::Alone)?.is_some();
-        if gone || Instant::now() > until || failed.is_missing() {
+        if gone {
+            // It ended meanwhile: that is seen on the next look, and is no failure of this step.
+            return Err(StepError::Changed);
+        }
+        if Instant::now() > until || failed.is_missing() {
             return Err(failed.into());
         }
         std::thread::sleep(Duration::from_millis(10));

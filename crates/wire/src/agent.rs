@@ -114,6 +114,8 @@ pub mod failure {
     pub const USER_CLASH: &str = "user-clash";
     /// The image lacks a program.
     pub const SESSION_IMPOSSIBLE: &str = "session-impossible";
+    /// A newer [`super::Ask::Start`] on another connection has the session.
+    pub const SESSION_TAKEN: &str = "session-taken";
     /// The session ended.
     pub const SESSION_FAILED: &str = "session-failed";
     /// A step in the guest failed.

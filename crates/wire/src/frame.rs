@@ -41,7 +41,7 @@ impl Decoder {
     }
 
     /// The next whole message, if one has arrived. After an error the connection is of no more use.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let fresh = self.buffer.get(self.searched..).unwrap_or_default();
         let Some(at) = fresh.iter().position(|byte| *byte == b'\n') else {
             self.searched = self.buffer.len();
@@ -76,7 +76,7 @@ mod tests {
             let mut got: Vec<String> = Vec::new();
             for piece in bytes.chunks(cut) {
                 decoder.push(piece);
-                while let Some(text) = decoder.next().unwrap() {
+                while let Some(text) = decoder.next_message().unwrap() {
                     got.push(text);
                 }
             }
@@ -87,7 +87,7 @@ mod tests {
         fn foreign_bytes_never_panic(bytes: Vec<u8>) {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            while let Ok(Some(_)) = decoder.next::<serde_json::Value>() {}
+            while let Ok(Some(_)) = decoder.next_message::<serde_json::Value>() {}
         }
     }
 
@@ -95,6 +95,6 @@ mod tests {
     fn an_endless_line_is_given_up() {
         let mut decoder = Decoder::default();
         decoder.push(&vec![b'x'; LINE_MAX + 1]);
-        assert!(matches!(decoder.next::<String>(), Err(FrameError::TooLong)));
+        assert!(matches!(decoder.next_message::<String>(), Err(FrameError::TooLong)));
     }
 }

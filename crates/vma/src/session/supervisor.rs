@@ -248,7 +248,7 @@ impl Supervisor {
                 if self.wishes.may_open(of, |other| control.has(other)) {
                     self.wish(of, Kind::Open, now);
                 } else {
-                    self.fail(of, "another client has taken the session");
+                    self.taken(of);
                 }
             }
             Ask::Suspend => self.wish(of, Kind::Suspend, now),
@@ -267,7 +267,7 @@ impl Supervisor {
 
     fn wish(&mut self, of: u64, kind: Kind, now: Instant) {
         for ousted in self.wishes.add(of, kind, now) {
-            self.fail(ousted.of, "another client has taken the session");
+            self.taken(ousted.of);
         }
         self.machine.want(kind.want(), now);
     }
@@ -275,6 +275,12 @@ impl Supervisor {
     fn fail(&mut self, of: u64, text: &str) {
         let code = failure::SESSION_FAILED.to_owned();
         self.control.tell(of, &Tell::Failed { code, text: text.to_owned() });
+    }
+
+    fn taken(&mut self, of: u64) {
+        let code = failure::SESSION_TAKEN.to_owned();
+        let text = "another client has taken the session".to_owned();
+        self.control.tell(of, &Tell::Failed { code, text });
     }
 
     /// Does what is to be done now.
