@@ -352,6 +352,11 @@ impl World {
     /// secret is anywhere.
     #[track_caller]
     pub fn end(mut self) {
+        let listed = try_shell(&format!(
+            "grep -lsF -f {}/password /proc/[0-9]*/cmdline",
+            self.folder.display()
+        ));
+        assert!(listed.is_err(), "the password stands in the process list: {listed:?}");
         self.qa("vm stop --force --wait");
         until("nothing to be left", Duration::from_secs(20), || match self.leftovers() {
             left if left.is_empty() => Ok(()),
