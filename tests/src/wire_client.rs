@@ -38,7 +38,7 @@ impl WireClient {
         let name = ServerName::try_from("localhost").expect("a name");
         let tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
         let tcp = TcpStream::connect(("127.0.0.1", port)).expect("the router listens");
-        tcp.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        tcp.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
         Self { stream: StreamOwned::new(tls, tcp) }
     }
 
@@ -65,7 +65,7 @@ impl WireClient {
             }
             let read = self.stream.read(&mut buffer).expect("the router answers");
             assert!(read > 0, "the router hung up after {events:?}");
-            reader.push(&buffer[..read]);
+            reader.push(buffer.get(..read).unwrap_or_default());
         }
     }
 

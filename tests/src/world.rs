@@ -118,7 +118,7 @@ impl World {
             .spawn()
             .expect("qvd starts");
         self.daemon = Some(Running(daemon));
-        until("the daemons", Duration::from_secs(60), || {
+        until("the daemons", Duration::from_mins(1), || {
             let log = self.log();
             let fresh = log.get(from..).unwrap_or_default().to_owned();
             if fresh.contains("all daemons work") { Ok(()) } else { Err(fresh) }
@@ -216,7 +216,7 @@ impl World {
     /// Waits until a VM has a state.
     #[track_caller]
     pub fn reaches(&self, name: &str, state: &str) {
-        until(&format!("{name} to be {state}"), Duration::from_secs(60), || {
+        until(&format!("{name} to be {state}"), Duration::from_mins(1), || {
             match self.state(name) {
                 found if found == state => Ok(()),
                 found => Err((found, self.qa(&format!("vm why -f name={name}")))),

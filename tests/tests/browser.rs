@@ -12,7 +12,7 @@ fn firefox_starts_with_its_sandbox() {
     world.add_user("ada");
     world.add_vm("desk", "ada");
     let display = Display::start(world.folder(), 56);
-    let _client = world.client(&display, "ada", "desk");
+    let client = world.client(&display, "ada", "desk");
     let minutes = Duration::from_mins(3);
     until("the desktop's panel", minutes, || {
         world.try_in_session("desk", "ada", "xwininfo -root -tree | grep -q xfce4-panel")
@@ -38,6 +38,6 @@ fn firefox_starts_with_its_sandbox() {
             ),
         )
     });
-    drop(_client);
+    drop(client);
     world.end();
 }

@@ -16,7 +16,7 @@ fn daemons_restart_under_a_running_session() {
     world.add_user("ada");
     world.add_vm("desk", "ada");
     let display = Display::start(world.folder(), 52);
-    let _client = world.client(&display, "ada", "desk");
+    let client = world.client(&display, "ada", "desk");
     world.reaches("desk", "running");
     let seed: u64 = rand::rng().random();
     let painter = world.paint("desk", "ada", seed);
@@ -46,7 +46,7 @@ fn daemons_restart_under_a_running_session() {
     assert_eq!(world.inside("desk", "stat -c %Y /proc/1"), init, "the container is the same");
     assert_eq!(world.state("desk"), "running", "the new hkd took it over");
     world.expect_log("it ended; it is started again");
-    drop(_client);
+    drop(client);
     world.end();
 }
 
@@ -61,7 +61,7 @@ fn the_newest_of_two_connects_wins() {
     let mut first = world.client(&one, "ada", "desk");
     let mut second = world.client(&two, "ada", "desk");
     world.reaches("desk", "running");
-    let (winner, loser) = until("one client to give way", Duration::from_secs(60), || {
+    let (winner, loser) = until("one client to give way", Duration::from_mins(1), || {
         match (first.runs(), second.runs()) {
             (true, false) => Ok((&one, &two)),
             (false, true) => Ok((&two, &one)),
@@ -175,10 +175,10 @@ fn a_session_is_a_real_login_and_survives_a_hundred_cut_connections() {
         let events = cut.ask("/qvd/connect_to_vm", &[("id", &id)], &login, true);
         assert!(matches!(events.last(), Some(Event::Switched { .. })), "{number}: {events:?}");
     }
-    let _client = world.client(&display, "ada", "desk");
+    let client = world.client(&display, "ada", "desk");
     display.shows(seed);
     assert_eq!(world.inside("desk", "pgrep -f '[b]in/paint'"), painter);
-    drop(_client);
+    drop(client);
     world.end();
 }
 

@@ -12,9 +12,8 @@ fn digest(path: &str) -> String {
 /// `btrfs subvolume list` names `basefs/<di_id>-<file>` and `overlayfs/<di_id>-<vm_id>-overlayfs`; a
 /// second VM of the image needs no unpacking; the base is read-only and unchanged (digest) after 10
 /// VMs used it. 10 VMs started at once: all run, all stop, nothing is left over.
-#[test]
-fn ten_vms_share_one_base_and_leave_nothing() {
-    let world = World::start(Database::Sqlite);
+fn ten_vms_share_one_base_and_leave_nothing(database: Database) {
+    let world = World::start(database);
     world.add_user("ada");
     for number in 0..10 {
         world.add_vm(&format!("desk{number}"), "ada");
@@ -58,6 +57,19 @@ fn ten_vms_share_one_base_and_leave_nothing() {
     assert_eq!(world.subvolumes(), [format!("basefs/{base}")]);
     assert_eq!(digest(&place), before, "the base is as it was unpacked");
     world.end();
+}
+
+/// With SQLite: subvolumes have the original's names, a base is unpacked once, is read-only and stays
+/// unchanged after 10 VMs used it; 10 VMs started at once all run, all stop, and leave nothing.
+#[test]
+fn ten_vms_with_sqlite() {
+    ten_vms_share_one_base_and_leave_nothing(Database::Sqlite);
+}
+
+/// With PostgreSQL: the same.
+#[test]
+fn ten_vms_with_postgresql() {
+    ten_vms_share_one_base_and_leave_nothing(Database::Postgres);
 }
 
 /// Images tar, tar.gz and tar.zst are unpacked losslessly: extended attributes, capabilities, ACLs,
