@@ -158,7 +158,7 @@ impl Reconciler {
         match PerStart::from_settings(&settings) {
             Ok(fresh) => self.node.set_settings(fresh),
             Err(error) => {
-                tracing::debug!(%error, "a setting has no usable value; the old ones hold")
+                tracing::debug!(%error, "a setting has no usable value; the old ones hold");
             }
         }
     }

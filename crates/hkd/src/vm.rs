@@ -143,10 +143,7 @@ impl VmLoop {
     ) {
         let heavy = matches!(step, Step::Unpack | Step::Snapshot | Step::Start | Step::Inject);
         let node = Arc::clone(&self.node);
-        let _permit = match heavy {
-            true => node.heavy.acquire().await.ok(),
-            false => None,
-        };
+        let _permit = if heavy { node.heavy.acquire().await.ok() } else { None };
         let result = match step {
             Step::Prepare => self.prepare(work.as_ref()).await,
             Step::NoteEnd => self.note_end(&seen, now).await,
@@ -164,7 +161,7 @@ impl VmLoop {
         match result {
             Ok(()) => {}
             Err(Failure::Step(StepError::Busy | StepError::Changed)) => sleep(BUSY_AGAIN).await,
-            Err(failure) => self.failed_at(step, goal, failure).await,
+            Err(failure) => self.failed_at(step, goal, &failure),
         }
     }
 
@@ -184,19 +181,15 @@ impl VmLoop {
             execute::execute(&node, Step::Unpack, vm, work.as_ref(), &seen, now, &mut tell)
         });
         loop {
-            match timeout(Duration::from_secs(1), &mut task).await {
-                Ok(result) => return result.unwrap_or_else(linux_panicked).map_err(Failure::Step),
-                Err(_) => {
-                    let (done, all): (u64, u64) = *heard.borrow_and_update();
-                    if let (Some(row), Some(percent)) =
-                        (&mut self.row, (done * 100).checked_div(all))
-                    {
-                        row.waiting_for = Some(format!("unpack {percent}%"));
-                        row.seen_at = self.node.now();
-                    }
-                    self.write_row().await;
-                }
+            if let Ok(result) = timeout(Duration::from_secs(1), &mut task).await {
+                return result.unwrap_or_else(linux_panicked).map_err(Failure::Step);
             }
+            let (done, all): (u64, u64) = *heard.borrow_and_update();
+            if let (Some(row), Some(percent)) = (&mut self.row, (done * 100).checked_div(all)) {
+                row.waiting_for = Some(format!("unpack {percent}%"));
+                row.seen_at = self.node.now();
+            }
+            self.write_row().await;
         }
     }
 
@@ -282,9 +275,9 @@ impl VmLoop {
         });
     }
 
-    async fn failed_at(&mut self, step: Step, goal: Goal, failure: Failure) {
+    fn failed_at(&mut self, step: Step, goal: Goal, failure: &Failure) {
         let now = self.node.now();
-        let reason = match &failure {
+        let reason = match failure {
             Failure::Step(error) => {
                 reasons::of_step(step, error, &self.node, self.work.borrow().as_deref(), now)
             }
@@ -403,16 +396,12 @@ impl VmLoop {
                 Woken::Changed
             }
             () = sleep(until) => {
-                if next == Next::Wait && self.asked(seen) {
+                if next == Next::Wait && asked(seen) {
                     self.ask_again().await;
                 }
                 Woken::Changed
             }
         }
-    }
-
-    fn asked(&self, seen: &Observation) -> bool {
-        seen.seen.container.is_some_and(|container| container.stopping == Stopping::Asked)
     }
 
     async fn ask_again(&self) {
@@ -429,7 +418,7 @@ impl VmLoop {
         let left =
             |at: Timestamp| Duration::from_millis(at.millis_since(now).max(1).unsigned_abs());
         let mut wait = SLOW_TICK;
-        if self.asked(seen) {
+        if asked(seen) {
             wait = ASK_AGAIN;
             if let Some(asked) = seen.record.as_ref().and_then(crate::record::Record::stop_asked_at)
             {
@@ -450,11 +439,11 @@ impl VmLoop {
 
     /// Resolves when the container's monitor has ended; never, when there is none.
     fn container_end(&self, seen: &Observation) -> impl Future<Output = ()> + use<> {
-        let monitor = seen.monitor;
         let starting = seen.seen.container.is_some();
+        let watched = seen.monitor.and_then(|monitor| self.node.linux.watch(monitor));
         async move {
-            match monitor.and_then(|monitor| linux::process::pidfd(monitor.pid)) {
-                Some(pidfd) => drop(pidfd.readable().await),
+            match watched.and_then(linux::process::awaited) {
+                Some(end) => drop(end.readable().await),
                 // It was just started, or ended between the look and now: look again soon.
                 None if starting => sleep(BUSY_AGAIN).await,
                 None => std::future::pending().await,
@@ -556,6 +545,10 @@ impl VmLoop {
             }
         }
     }
+}
+
+fn asked(seen: &Observation) -> bool {
+    seen.seen.container.is_some_and(|container| container.stopping == Stopping::Asked)
 }
 
 /// How far up a VM is, in the words of its row.

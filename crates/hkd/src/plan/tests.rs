@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 
+type Mutant = Box<dyn Fn(Goal, &Seen, bool, &[Step]) -> Next>;
 type Planner<'a> = &'a dyn Fn(Goal, &Seen, bool, &[Step]) -> Next;
 
 const RUNS: [Run; 2] = [Run(1), Run(2)];
@@ -402,7 +403,7 @@ fn mutations_are_caught() {
             next(goal, &seen, lease, failed)
         }
     };
-    let mutants: Vec<(&str, Box<dyn Fn(Goal, &Seen, bool, &[Step]) -> Next>)> = vec![
+    let mutants: Vec<(&str, Mutant)> = vec![
         ("starts without a lease", Box::new(no_lease)),
         ("keeps every overlay", Box::new(always_keep)),
         ("keeps no overlay", Box::new(never_keep)),
