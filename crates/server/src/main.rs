@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand};
 
 /// Virtual Linux desktops: the daemons of a host.
 #[derive(Debug, Parser)]
-#[command(name = "qvd", version, about, long_about = None)]
+#[command(name = "qvd", version)]
 struct Arguments {
     /// This host's configuration file.
     #[arg(

@@ -47,7 +47,12 @@ pub(crate) fn unix(path: &Path, owner: Option<(u32, u32)>) -> Result<UnixListene
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         Ok(listener)
     };
-    listen().with_context(|| format!("cannot listen on {}", path.display()))
+    listen().with_context(|| {
+        format!(
+            "cannot listen on {} (`qvd migrate`, run once as root, makes its folder)",
+            path.display()
+        )
+    })
 }
 
 /// The router's listening socket.

@@ -1,0 +1,78 @@
+//! The daemon binary as an administrator and a service manager meet it.
+
+use std::{os::unix::net::UnixDatagram, time::Duration};
+
+use tests::{
+    Database, World,
+    program::{Running, command, said},
+    until,
+    world::program,
+};
+
+/// `doctor` says in plain words that a machine on which desktops run can run them, and names what is
+/// wrong, with its remedy, where the storage is not on btrfs.
+#[test]
+fn doctor_says_what_a_machine_lacks() {
+    let world = World::start(Database::Sqlite);
+    let doctor = |config: &std::path::Path| {
+        said("doctor", command(program("qvd")).arg("doctor").env("QVD_CONFIG", config).output())
+    };
+    let good = doctor(&world.folder().join("node.conf")).expect("all is well");
+    assert!(good.ends_with("This machine can run desktops."), "{good}");
+    let elsewhere = world.folder().join("elsewhere.conf");
+    std::fs::write(&elsewhere, "path.storage.root = /proc\n").expect("a configuration");
+    let bad = doctor(&elsewhere).expect_err("nothing can be stored in /proc");
+    assert!(bad.contains("/proc is not on btrfs") && bad.contains("remedy:"), "{bad}");
+    world.end();
+}
+
+/// When the api does not run, `qa` says so and how to start it.
+#[test]
+fn qa_says_how_to_start_the_api() {
+    let mut world = World::start(Database::Sqlite);
+    world.stop_daemons();
+    let why = world.try_qa("vm list").expect_err("nobody answers");
+    assert!(why.contains("the api does not run") && why.contains("qvd all"), "{why}");
+    world.run_daemons();
+    world.end();
+}
+
+/// Ready and stop notifications for systemd; an orderly stop leaves desktops running.
+#[test]
+fn a_service_manager_is_told() {
+    let mut world = World::start(Database::Sqlite);
+    world.add_user("ada");
+    world.add_vm("desk", "ada");
+    world.qa("vm start -f name=desk --wait");
+    let init = world.inside("desk", "stat -c %Y /proc/1");
+    world.stop_daemons();
+    let path = world.folder().join("manager.sock");
+    let manager = UnixDatagram::bind(&path).expect("a manager's socket");
+    manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let hear = || {
+        let mut buffer = [0; 256];
+        let read = manager.recv(&mut buffer).expect("the daemon tells");
+        String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()).trim().to_owned()
+    };
+    let log = std::fs::File::create(world.folder().join("managed.log")).expect("a log");
+    let daemon = command(program("qvd"))
+        .arg("all")
+        .env("QVD_CONFIG", world.folder().join("node.conf"))
+        .env("NOTIFY_SOCKET", &path)
+        .stderr(log)
+        .spawn()
+        .expect("qvd starts");
+    let mut daemon = Running(daemon);
+    assert_eq!(hear(), "READY=1");
+    until("the new daemon to know the desktop", Duration::from_secs(20), || {
+        match world.state("desk") {
+            state if state == "running" => Ok(()),
+            state => Err(state),
+        }
+    });
+    daemon.end();
+    assert_eq!(hear(), "STOPPING=1");
+    world.run_daemons();
+    assert_eq!(world.inside("desk", "stat -c %Y /proc/1"), init, "the desktop ran on");
+    world.end();
+}
