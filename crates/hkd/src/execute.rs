@@ -112,8 +112,9 @@ pub fn execute(
         Step::UnmountHome => linux.detach(&directory.join("home"))?,
         Step::UnmountRoot => {
             linux.detach(&node.layout.mounted_root(vm))?;
-            linux.detach(&directory.join("root"))?;
             linux.remove_folder(&node.layout.mounted_root(vm))?;
+            // Last: as long as it is there, the rest is done again.
+            linux.detach(&directory.join("root"))?;
         }
         Step::Forget => {
             if let Some(record) = &seen.record {
@@ -206,8 +207,11 @@ fn mount_home(node: &Node, work: &Work, record: &Record) -> Result<(), StepError
     linux.make_owned_folder(&home.join(&work.user.login), uid, gid, 0o700)?;
     let to = node.directory(vm).join("home");
     linux.make_folder(&to, 0o700)?;
-    let map = IdMap::one(slots::base_of(record.slot), uid, gid);
-    Ok(linux.bind(&Bind { from: home, to, map, suid: false })?)
+    if !linux.is_mounted(&to)? {
+        let map = IdMap::one(slots::base_of(record.slot), uid, gid);
+        linux.bind(&Bind { from: home, to, map, suid: false })?;
+    }
+    Ok(())
 }
 
 fn start(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {

@@ -1,13 +1,14 @@
 //! The door to the machine.
 //!
 //! Nothing outside this module touches a disk, a mount, a link, a container or a program. [`Linux`] is
-//! what the rest of hkd sees of it; [`real::Real`] is the machine.
+//! what the rest of hkd sees of it; [`real::Real`] is the machine, and [`fake::Fake`] one for tests.
 
 pub mod btrfs;
 pub mod cgroup;
 pub mod command;
 mod error;
 
+pub mod fake;
 pub mod file;
 pub mod firewall;
 pub mod link;
@@ -22,7 +23,7 @@ pub mod unpack;
 use std::{
     fmt::Debug,
     net::Ipv4Addr,
-    os::unix::net::UnixListener,
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
 };
 
@@ -101,6 +102,8 @@ pub trait Linux: Debug + Send + Sync {
     fn start(&self, container: &Container, lock: Lock) -> Result<Monitor>;
     /// The monitor of a container.
     fn monitor(&self, path: &Path, name: &str) -> Result<Option<Monitor>>;
+    /// A descriptor that becomes readable when a monitor ends; `None` when it has ended. Never blocks.
+    fn watch(&self, monitor: Monitor) -> Option<OwnedFd>;
     /// The process id of a container's init.
     fn init(&self, path: &Path, name: &str) -> Result<Option<i32>>;
     /// Asks a container to shut down.

@@ -108,9 +108,12 @@ pub fn of_talk(error: &TalkError, host: &str, now: Timestamp) -> Reason {
 pub fn of_end(end: &End, crashes: i64, log: &Path, host: &str, now: Timestamp) -> Reason {
     let (code, error) = match end {
         End::ShutDown => return Reason::new(Code::ShutDown, now),
-        End::NeverStarted(error) => (Code::StartFailed, error),
-        End::Died(error) if crashes >= Ended::CRASHES_MAX => (Code::CrashedTooOften, error),
-        End::Died(error) => (Code::Crashed, error),
+        End::NeverStarted(error) => (Code::StartFailed, error.as_str()),
+        End::NotBegun => (Code::StartFailed, "LXC was never called"),
+        End::Died(error) if crashes >= Ended::CRASHES_MAX => {
+            (Code::CrashedTooOften, error.as_str())
+        }
+        End::Died(error) => (Code::Crashed, error.as_str()),
     };
     Reason::new(code, now)
         .with("error", error)

@@ -229,11 +229,14 @@ impl VmLoop {
     async fn note_end(&mut self, seen: &Observation, now: Timestamp) -> Result<(), Failure> {
         let Some(record) = seen.record.clone() else { return Ok(()) };
         let directory = self.node.directory(self.vm);
-        if record.stop_asked_at.is_none() {
-            let (node, place) = (Arc::clone(&self.node), directory.clone());
-            let end = blocking(move || Ok::<_, linux::Error>(node.linux.end(&place))).await?;
+        let (node, place) = (Arc::clone(&self.node), directory.clone());
+        let end = blocking(move || Ok::<_, linux::Error>(node.linux.end(&place))).await?;
+        // A daemon that died before it called LXC is no crash of the VM.
+        if record.stop_asked_at.is_none() && end != End::NotBegun {
             self.note_own_end(record.run(), &end, now);
-            let written = match &self.row {
+            // Of a VM that was deleted there is nothing to tell, and nobody to be told.
+            let row = self.row.as_ref().filter(|_| self.work.borrow().is_some());
+            let written = match row {
                 Some(row) => self.node.store.put_observed(row).await,
                 None => Ok(()),
             };
@@ -248,7 +251,7 @@ impl VmLoop {
         let log = self.node.directory(self.vm).join("lxc.log");
         let kind = match end {
             End::ShutDown => EndKind::ShutDown,
-            End::Died(_) | End::NeverStarted(_) => EndKind::Crashed,
+            End::Died(_) | End::NeverStarted(_) | End::NotBegun => EndKind::Crashed,
         };
         if self.crashes.0 != run {
             self.crashes = (run, Vec::new());
@@ -265,9 +268,10 @@ impl VmLoop {
             vm: self.vm,
             host: self.node.host,
             run,
-            seen: Seen::Nothing,
+            // Its slot, run directory and overlay are there yet.
+            seen: Seen::Preparing,
             seen_at: now,
-            waiting_for: None,
+            waiting_for: Some(reasons::word(Step::NoteEnd).to_owned()),
             reason: Some(reasons::of_end(end, crashes, &log, &self.node.name, now)),
             attempts: crashes,
             next_try: again.then(|| now.plus_millis(wait)),

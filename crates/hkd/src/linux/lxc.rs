@@ -81,6 +81,8 @@ pub enum End {
     Died(String),
     /// It never came up, because of this.
     NeverStarted(String),
+    /// LXC was never called.
+    NotBegun,
 }
 
 /// What a guest's root must not have.
@@ -356,8 +358,11 @@ fn sealed_copy(program: &Path) -> io::Result<OwnedFd> {
 /// How the container of a run directory ended, by the last lines of its log.
 pub fn end(directory: &Path) -> End {
     let log = fs::read_to_string(log_of(directory)).unwrap_or_default();
-    let console = || fs::read_to_string(directory.join("console")).unwrap_or_default();
-    end_of_log(&log, &console())
+    // The console is made just before LXC is called.
+    match fs::read(directory.join("console")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => End::NotBegun,
+        console => end_of_log(&log, &String::from_utf8_lossy(&console.unwrap_or_default())),
+    }
 }
 
 fn end_of_log(log: &str, console: &str) -> End {

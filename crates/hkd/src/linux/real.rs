@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::Ipv4Addr,
-    os::unix::net::UnixListener,
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
 };
 
@@ -18,7 +18,7 @@ use super::{
     lxc::{self, Container, End, Monitor},
     mount::{self, Bind},
     names::Names,
-    slots,
+    process, slots,
     unpack::{self, Archive},
 };
 
@@ -121,6 +121,9 @@ impl Linux for Real {
     }
     fn monitor(&self, path: &Path, name: &str) -> Result<Option<Monitor>> {
         lxc::monitor(path, name)
+    }
+    fn watch(&self, monitor: Monitor) -> Option<OwnedFd> {
+        process::pidfd(monitor.pid)
     }
     fn init(&self, path: &Path, name: &str) -> Result<Option<i32>> {
         lxc::init(path, name)

@@ -1,0 +1,10 @@
+//! The loops of a host, with a real database, on a machine that is only imitated.
+
+#[cfg(test)]
+mod boundaries;
+#[cfg(test)]
+mod lives;
+#[cfg(test)]
+mod twice;
+#[cfg(test)]
+mod world;
