@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     painting::{Picture, differing, painting},
-    program::{Running, command, said, try_shell},
+    program::{Running, command, said, shell, try_shell},
     wait::until,
 };
 
@@ -19,6 +19,7 @@ const HEIGHT: usize = 768;
 #[derive(Debug)]
 pub struct Display {
     name: String,
+    authority: PathBuf,
     folder: PathBuf,
     _server: Running,
     _manager: Running,
@@ -29,24 +30,35 @@ impl Display {
     pub fn start(folder: &Path, number: u32) -> Self {
         let name = format!(":{number}");
         let screen = format!("{WIDTH}x{HEIGHT}x24");
+        // As everywhere, only who has the cookie may use the display.
+        let authority = folder.join(format!("authority{number}"));
+        let file = authority.display();
+        shell(&format!("xauth -q -f {file} add {name} . $(mcookie) 2>/dev/null"));
         let server = command("Xvfb")
-            .args([&name, "-screen", "0", &screen, "-nolisten", "tcp", "-noreset"])
+            .args([&name, "-screen", "0", &screen, "-nolisten", "tcp", "-noreset", "-auth"])
+            .arg(&authority)
             .stderr(Stdio::null())
             .spawn()
             .expect("Xvfb starts");
         let server = Running(server);
         until("the display", Duration::from_secs(20), || {
-            try_shell(&format!("xdpyinfo -display {name}"))
+            try_shell(&format!("XAUTHORITY={file} xdpyinfo -display {name}"))
         });
         let manager = command("openbox")
             .env("DISPLAY", &name)
+            .env("XAUTHORITY", &authority)
             .env("HOME", folder)
             .stderr(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("openbox starts");
-        let display =
-            Self { name, folder: folder.to_owned(), _server: server, _manager: Running(manager) };
+        let display = Self {
+            name,
+            authority,
+            folder: folder.to_owned(),
+            _server: server,
+            _manager: Running(manager),
+        };
         until("the window manager", Duration::from_secs(20), || {
             let check = display.run("xprop -root _NET_SUPPORTING_WM_CHECK")?;
             if check.contains("window id") { Ok(()) } else { Err(check) }
@@ -59,9 +71,21 @@ impl Display {
         &self.name
     }
 
+    /// Who may use it, for `XAUTHORITY`.
+    pub fn authority(&self) -> &Path {
+        &self.authority
+    }
+
     /// Runs a shell line on it.
     pub fn run(&self, line: &str) -> Result<String, String> {
-        said(line, command("sh").args(["-c", line]).env("DISPLAY", &self.name).output())
+        said(
+            line,
+            command("sh")
+                .args(["-c", line])
+                .env("DISPLAY", &self.name)
+                .env("XAUTHORITY", &self.authority)
+                .output(),
+        )
     }
 
     /// What it shows.

@@ -294,6 +294,7 @@ impl World {
             .arg(self.folder.join("password"))
             .arg("127.0.0.1")
             .env("DISPLAY", display.name())
+            .env("XAUTHORITY", display.authority())
             .env("HOME", self.folder.join("home"))
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_RUNTIME_DIR")

@@ -51,6 +51,15 @@ struct Said {
     established: bool,
 }
 
+/// Lets this user's own processes onto the display. The desktop speaks to it through nxproxy without
+/// its cookie, as with the original's clients; who runs as this user could read the cookie anyway.
+fn let_in() {
+    let own = format!("+si:localuser:#{}", rustix::process::getuid());
+    let asked = command("xhost").arg(own).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    // A server that asks for nothing needs nothing. One that refuses is named when it has.
+    drop(asked);
+}
+
 impl Proxy {
     /// Starts nxproxy and waits until it has connected to us. `shown` is called when the desktop is
     /// on the display.
@@ -63,6 +72,7 @@ impl Proxy {
         let path = folder.path().join("nx");
         let listener =
             UnixListener::bind(&path).map_err(|error| local("cannot wait for nxproxy", error))?;
+        let_in();
         let mut nxproxy = command("nxproxy");
         nxproxy
             .arg("-S")
@@ -109,6 +119,12 @@ impl Proxy {
     pub(crate) fn explain(&mut self, what: &str) -> Failure {
         self.finish();
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.lines.iter().any(|line| line.contains("refusing access to the client")) {
+            return Failure::Local(format!(
+                "{what}: the X server {} refuses it; install `xhost` (Debian: x11-xserver-utils)",
+                std::env::var("DISPLAY").unwrap_or_default()
+            ));
+        }
         let error = said.lines.iter().find(|line| line.starts_with("Error:"));
         match error.or(said.lines.back()) {
             Some(line) => Failure::Local(format!("{what}: {line}")),
