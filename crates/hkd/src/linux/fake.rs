@@ -268,7 +268,7 @@ impl Linux for Fake {
     }
 
     fn claim_slot(&self, run_directory: &Path) -> Result<Option<u32>> {
-        self.change("claim_slot", None, |state| Ok(Some(state.claim_slot(run_directory))))
+        self.change("claim_slot", None, |state| Ok(state.claim_slot(run_directory)))
     }
 
     fn release_slot(&self, slot: u32, run_directory: &Path) -> Result<()> {

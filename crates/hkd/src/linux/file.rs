@@ -60,14 +60,23 @@ pub fn remove_folder(path: &Path) -> Result<()> {
     gone(fs::remove_dir(path)).doing(doing)
 }
 
-/// Makes a folder that belongs to a user; there already is fine, and is left as it is.
+/// Makes a folder that belongs to a user; there already is fine, and is left as it is. It is made
+/// beside its place and renamed, so that a folder that is there is never one without its owner.
 pub fn make_owned_folder(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<()> {
     let doing = || format!("make the folder {}", show(path));
-    match fs::DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => std::os::unix::fs::lchown(path, Some(uid), Some(gid)).doing(doing),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error).doing(doing),
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
     }
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    match fs::DirBuilder::new().mode(mode).create(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(error).doing(doing);
+        }
+        _ => {}
+    }
+    std::os::unix::fs::lchown(&fresh, Some(uid), Some(gid)).doing(doing)?;
+    fs::rename(&fresh, path).doing(doing)
 }
 
 /// Lets a group pass through a folder, and nobody else but root.
@@ -114,5 +123,23 @@ pub fn lock(path: &Path, hold: Hold) -> Result<Option<File>> {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error).doing(doing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owned_folder_is_made_once_and_whatever_a_death_left_is_used() {
+        let place = tempfile::tempdir().unwrap();
+        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let home = place.path().join("ada");
+        fs::create_dir(place.path().join("ada.new")).unwrap();
+        make_owned_folder(&home, uid, gid, 0o700).unwrap();
+        assert_eq!(names(place.path()).unwrap(), ["ada"]);
+        fs::write(home.join("letter"), "dear").unwrap();
+        make_owned_folder(&home, uid, gid, 0o700).unwrap();
+        assert_eq!(names(&home).unwrap(), ["letter"]);
     }
 }

@@ -442,6 +442,14 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_did_not_come_to_lxc_is_no_end() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(end(directory.path()), End::NotBegun);
+        fs::write(directory.path().join("console"), b"no \xff\n").unwrap();
+        assert_eq!(end(directory.path()), End::NeverStarted("no \u{fffd}".into()));
+    }
+
+    #[test]
     fn the_end_is_told_from_the_log() {
         let started = "lxc-start qvd-7 20260101000000.000 NOTICE   start - ../src/lxc/start.c:post_start:2205 - Started \"/sbin/init\" with pid \"41\"\n";
         let child = |how: &str| {

@@ -8,7 +8,7 @@ use crate::world::{Daemon, Template, World};
 /// How many hosts are worked on at once.
 const AT_ONCE: usize = 16;
 /// Of the calls that only look, one in so many: between two changes they all leave the same.
-const LOOKS: usize = 12;
+const LOOKS: usize = 4;
 
 /// A start and a stop without any fault: what is called.
 async fn calls(template: &Template) -> Vec<Call> {
@@ -90,6 +90,7 @@ async fn a_daemon_may_die_at_any_call() {
     let template = Template::new().await;
     let calls = calls(&template).await;
     let faults = faults(&calls, How::Die);
+    println!("{} calls, {} rounds", calls.len(), faults.len());
     let template = &template;
     let mut rounds = stream::iter(faults)
         .map(async |(name, fault)| (name, fault, round(template, fault).await))

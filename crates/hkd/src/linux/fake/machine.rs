@@ -307,15 +307,15 @@ impl State {
         self.mounts.retain(|each| !each.to.starts_with(path));
     }
 
-    pub(super) fn claim_slot(&mut self, directory: &Path) -> u32 {
+    pub(super) fn claim_slot(&mut self, directory: &Path) -> Option<u32> {
         let held = self.slots.iter().find(|(_, holder)| *holder == directory);
         if let Some((slot, _)) = held {
-            return *slot;
+            return Some(*slot);
         }
         self.slots.retain(|_, holder| holder.is_dir());
-        let free = (0..=SLOTS).find(|slot| !self.slots.contains_key(slot)).unwrap_or_default();
+        let free = (0..SLOTS).find(|slot| !self.slots.contains_key(slot))?;
         self.slots.insert(free, directory.to_owned());
-        free
+        Some(free)
     }
 
     /// Starts a container. `coming` is how often its monitor will be looked for in vain.
