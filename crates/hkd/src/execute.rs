@@ -61,14 +61,11 @@ pub fn execute(
         Step::Unpack | Step::DiscardBase => make_base(node, step, image(work)?, progress)?,
         Step::Record => record(node, work.ok_or(StepError::Changed)?)?,
         Step::DiscardOverlay => {
-            let di = match work.and_then(|work| work.di.as_ref()) {
-                Some(di) => di.id,
-                None => seen.record.as_ref().ok_or(StepError::Changed)?.di(),
-            };
+            let di = seen.image.ok_or(StepError::Changed)?;
             node.driver.discard_overlay(&node.layout, di, vm)?;
         }
         Step::DiscardOthers => {
-            let keep = work.and_then(|work| work.di.as_ref()).map(|di| di.id);
+            let keep = seen.image;
             for name in linux.names(&node.layout.overlayfs)? {
                 match overlay_of(&name) {
                     Some((di, of)) if of == vm && Some(di) != keep => {

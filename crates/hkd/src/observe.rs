@@ -1,6 +1,6 @@
 //! Looks at the machine: what is there of a VM, without believing anything written down elsewhere.
 
-use model::{Timestamp, VmId, di::Di};
+use model::{DiId, Timestamp, VmId, di::Di};
 
 use crate::{
     layout::overlay_of,
@@ -17,6 +17,9 @@ pub struct Observation {
     pub seen: Seen,
     /// The run directory's record.
     pub record: Option<Record>,
+    /// Whose overlay is the one that is seen: the image that is wanted, else the record's. Overlays of
+    /// any other are the others.
+    pub image: Option<DiId>,
     /// Who watches over the container, when that can be told.
     pub monitor: Option<Monitor>,
 }
@@ -65,7 +68,7 @@ pub fn observe(
         groups: !linux.cgroups(&name).is_empty(),
         container,
     };
-    Ok(Observation { seen, record, monitor })
+    Ok(Observation { seen, record, image, monitor })
 }
 
 fn summary(record: &Record) -> plan::Record {

@@ -11,7 +11,7 @@ use hkd::{
     plan::{self, Agent, Next, Step},
     record::Record,
 };
-use model::{Timestamp, settings::Settings};
+use model::{Timestamp, settings::Settings, vm::Power};
 use store::Work;
 
 use crate::world::World;
@@ -19,7 +19,9 @@ use crate::world::World;
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 fn look(node: &Node, work: &Work, agent: Agent) -> Observation {
-    observe(node, work.vm.id, work.di.as_ref(), agent, NOW).unwrap()
+    // Going down, no image is wanted.
+    let di = work.di.as_ref().filter(|_| work.desired.power == Power::On);
+    observe(node, work.vm.id, di, agent, NOW).unwrap()
 }
 
 /// Goes on step by step, each done twice in a row, until there is nothing to do. What the agent and the
@@ -75,7 +77,6 @@ async fn each_step_may_be_done_twice() {
     assert_eq!(world.machine.counts().unpacked, 1);
     world.stop(vm).await;
     let work = world.store.host_work(world.host).await.unwrap().remove(0);
-    let work = Work { di: None, ..work };
     walk(&node, &world, &work, &mut steps);
     world.assert_nothing_left();
     for step in [Step::Unpack, Step::Snapshot, Step::Start, Step::AskToStop, Step::Forget] {
