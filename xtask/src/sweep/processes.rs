@@ -10,8 +10,11 @@ use rustix::{
 
 use super::{Run, cgroups};
 
-/// In the environment of everything that a run starts: its folder.
-const VARIABLE: &str = "QVD_TEST_RUN=";
+/// Variables that name a folder where a person stands, not where a program belongs.
+const PLACES: [&str; 2] = ["PWD", "OLDPWD"];
+/// Programs that a run starts with paths of its folder as arguments. Those of people who look into
+/// the folder are none of them.
+const PROGRAMS: [&str; 5] = ["lxc-start", "lxc-attach", "Xvfb", "nxproxy", "postgres"];
 /// How long a killed process may take to be gone.
 const GONE_WITHIN: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
@@ -90,9 +93,10 @@ fn with_marks(run: &Run) -> Vec<i32> {
 fn is_marked(run: &Run, environment: &[u8], arguments: &[u8]) -> bool {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let ours = |word: &str| word.starts_with('/') && run.has(Path::new(word));
-    if text(environment).split('\0').any(|variable| {
-        variable.strip_prefix(VARIABLE).is_some_and(|folder| Path::new(folder) == run.folder)
-    }) {
+    let marked = |variable: &str| {
+        variable.split_once('=').is_some_and(|(name, value)| !PLACES.contains(&name) && ours(value))
+    };
+    if text(environment).split('\0').any(marked) {
         return true;
     }
     let arguments = text(arguments);
@@ -103,7 +107,7 @@ fn is_marked(run: &Run, environment: &[u8], arguments: &[u8]) -> bool {
         return watched.split(' ').next().is_some_and(ours);
     }
     let name = program.rsplit('/').next().unwrap_or_default();
-    (name == "lxc-start" || name.starts_with("qvd")) && words.any(ours)
+    (PROGRAMS.contains(&name) || name.starts_with("qvd")) && words.any(ours)
 }
 
 fn is_zombie(pid: i32) -> bool {
@@ -133,8 +137,11 @@ mod tests {
         let marked = |environment: &str, arguments: &str| {
             is_marked(&run(), environment.as_bytes(), arguments.as_bytes())
         };
-        assert!(marked("A=1\0QVD_TEST_RUN=/tmp/qvd-test-1\0", "sleep\09\0"));
-        assert!(!marked("A=1\0QVD_TEST_RUN=/tmp/qvd-test-12\0", "sleep\09\0"));
+        assert!(marked("A=1\0QVD_CONFIG=/tmp/qvd-test-1/node.conf\0", "qvd\0all\0"));
+        assert!(marked("XAUTHORITY=/tmp/qvd-test-1/authority1\0", "openbox\0"));
+        assert!(!marked("A=1\0QVD_CONFIG=/tmp/qvd-test-12/node.conf\0", "qvd\0all\0"));
+        assert!(!marked("PWD=/tmp/qvd-test-1\0", "bash\0"));
+        assert!(marked("", "Xvfb\0:1\0-auth\0/tmp/qvd-test-1/authority1\0"));
         assert!(marked("", "[lxc monitor] /tmp/qvd-test-1/run/vms t1a-3\0"));
         assert!(marked("", "lxc-start\0-F\0-P\0/tmp/qvd-test-1/run/vms\0"));
         assert!(marked("", "/x/qvd\0hkd\0--config\0/tmp/qvd-test-1/node.conf\0"));
