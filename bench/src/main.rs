@@ -21,7 +21,7 @@ mod results;
 mod statistics;
 mod volume;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
@@ -49,6 +49,12 @@ enum Command {
     Render,
     /// Print the budgets that are missed
     Compare,
+    /// Unpack an archive from standard input into a folder; used by the driver that is measured
+    #[command(name = hkd::linux::unpack::SUBCOMMAND, hide = true)]
+    UnpackHere {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 /// A measurement by its name.
@@ -64,6 +70,10 @@ fn main() -> ExitCode {
         Command::Measure { names, samples } => measure(&names, samples),
         Command::Render => page::write(),
         Command::Compare => compare(),
+        Command::UnpackHere { folder } => {
+            // This process has one thread, and becomes another program.
+            Err(anyhow::Error::new(hkd::linux::unpack::locked_in::main(&folder)))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
