@@ -99,6 +99,7 @@ async fn connect(url: &str) -> Result<Db> {
     let open = |source| Error::Open { database: without_password(url), source };
     Ok(match Address::of(url)? {
         Address::Sqlite(path) => {
+            lay_beside(&path)?;
             let options = SqliteConnectOptions::new()
                 .filename(path)
                 .create_if_missing(false)
@@ -129,6 +130,34 @@ async fn connect(url: &str) -> Result<Db> {
             Db::Postgres(pool.map_err(open)?)
         }
     })
+}
+
+/// Makes the empty files that SQLite keeps beside a database, where they are not there. SQLite makes
+/// them with the umask and mends their mode afterwards: another user's process that comes in between
+/// could only read, for as long as it runs. A link appears with its final mode or not at all.
+fn lay_beside(database: &Path) -> Result<()> {
+    for end in ["-shm", "-wal"] {
+        let mut path = database.as_os_str().to_owned();
+        path.push(end);
+        let path = PathBuf::from(path);
+        if path.exists() {
+            continue;
+        }
+        let fresh = path.with_extension(format!("new{}{end}", std::process::id()));
+        let lay = || -> io::Result<()> {
+            drop(OpenOptions::new().write(true).create(true).truncate(true).open(&fresh)?);
+            fs::set_permissions(&fresh, fs::Permissions::from_mode(0o660))?;
+            match fs::hard_link(&fresh, &path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                _ => Ok(()),
+            }
+        };
+        let laid = lay();
+        // It has its name now, or is of no use.
+        let _ = fs::remove_file(&fresh);
+        laid.map_err(|source| Error::File { path, source })?;
+    }
+    Ok(())
 }
 
 /// Makes an empty file with the right mode where there is none, and its folder. The file is never
