@@ -107,7 +107,7 @@ fn compare() -> Result<()> {
     let results = results::read_all()?;
     let missed: Vec<String> = budget::judge(&results)
         .into_iter()
-        .filter(|verdict| verdict.missed())
+        .filter(budget::Verdict::missed)
         .map(|verdict| verdict.to_string())
         .collect();
     for line in &missed {
