@@ -1,7 +1,7 @@
 //! Who asks, and whether this host serves anybody now.
 
 use login::Denied;
-use model::{host::SILENT_AFTER_MILLIS, user::User};
+use model::user::User;
 use wire::broker::{Answer, Credentials};
 
 use crate::{context::Context, standing::Standing, vms};
@@ -83,11 +83,10 @@ async fn serves(context: &Context) -> Result<(), Refused> {
     let status = statuses.into_iter().find(|status| status.host == host.id);
     match status {
         Some(status) if status.alive(now) => Ok(()),
-        Some(status) if now.millis_since(status.renewed_at) < SILENT_AFTER_MILLIS => {
-            Err(Refused::new(503, format!("Server is {}", status.state)).after(5))
+        Some(status) if status.state != "stopping" => {
+            Err(Refused::new(503, "Server is lost").after(15))
         }
-        Some(_) => Err(Refused::new(503, "Server is lost").after(15)),
-        None => Err(Refused::new(503, "Server is stopped").after(15)),
+        Some(_) | None => Err(Refused::new(503, "Server is stopped").after(15)),
     }
 }
 
