@@ -5,6 +5,7 @@
 
 use std::{io, os::fd::OwnedFd, path::Path, time::Duration};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     io::{AsyncWriteExt, Interest},
     net::UnixStream,
@@ -101,6 +102,14 @@ impl Talk {
             }
             self.decoder.push(buffer.get(..read).unwrap_or_default());
         }
+    }
+
+    /// Whether the other end is closed: the agent ended, and everything in its container with it.
+    pub fn hung_up(&self) -> bool {
+        let mut asked = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // An error is none that the next line read would not tell.
+        poll(&mut asked, Some(&now)).is_ok_and(|found| found > 0)
     }
 
     /// Lets an agent that is followed speak on: the count of its lines begins anew. Called at most

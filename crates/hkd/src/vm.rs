@@ -457,7 +457,8 @@ impl VmLoop {
 
     /// What the agent's socket says: kept open, so that its end is heard.
     async fn agent(&mut self) -> Agent {
-        if self.agent.is_none() {
+        // One that was followed may have been of the container before this one.
+        if self.agent.as_ref().is_none_or(|(talk, _)| talk.hung_up()) {
             self.agent = self.meet().await.ok().flatten();
         }
         match &self.agent {
@@ -574,11 +575,13 @@ async fn follow(agent: &mut Option<(Talk, bool)>) -> bool {
     match agent {
         None => std::future::pending().await,
         Some((talk, _)) => {
-            let heard = talk.next().await;
+            if talk.next().await.is_err() {
+                return true;
+            }
             // At most four lines a second are listened to.
             sleep(Duration::from_millis(250)).await;
             talk.forgive();
-            heard.is_err()
+            false
         }
     }
 }

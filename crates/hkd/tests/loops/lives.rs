@@ -109,6 +109,21 @@ async fn another_run_replaces_the_overlay() {
     daemon.stop().await;
 }
 
+/// A run is up when its own agent has made its guest ready, however shortly before the agent of the
+/// last run was there.
+#[tokio::test]
+async fn the_agent_of_the_last_run_makes_nothing_ready() {
+    let world = World::new().await;
+    let vm = world.vm.id;
+    let daemon = world.daemon(None).await;
+    for _ in 0..20 {
+        let run = world.start(vm, world.di.id).await;
+        world.until_up(vm, run).await;
+        assert!(world.machine.guest(&world.desk()).is_some(), "run {run} is not ready");
+    }
+    daemon.stop().await;
+}
+
 /// The line of the VM's overlay.
 fn overlay_line(world: &World) -> String {
     let path = world.layout.overlay(world.di.id, world.vm.id);
