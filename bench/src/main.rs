@@ -11,6 +11,7 @@
 
 mod budget;
 mod clone;
+mod desktop;
 mod image;
 mod machine;
 mod page;
@@ -41,7 +42,7 @@ enum Command {
     Measure {
         /// Only these
         names: Vec<String>,
-        /// Samples of each series
+        /// Clones of each kind; what takes longer is done a part as often
         #[arg(long, default_value_t = 500)]
         samples: usize,
     },
@@ -63,7 +64,13 @@ struct Measurement {
     run: fn(usize) -> Result<Results>,
 }
 
-const ALL: [Measurement; 1] = [Measurement { name: "clone", run: clone::measure }];
+/// In this order: the later ones enter namespaces of their own and stay there.
+const ALL: [Measurement; 4] = [
+    Measurement { name: "clone", run: clone::measure },
+    Measurement { name: "start", run: desktop::start::measure },
+    Measurement { name: "connect", run: desktop::connect::measure },
+    Measurement { name: "first-pixel", run: desktop::first_pixel::measure },
+];
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {

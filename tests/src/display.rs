@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     painting::{Picture, differing, painting},
+    pixel::Pixel,
     program::{Running, command, said, shell, try_shell},
     wait::until,
 };
@@ -18,7 +19,7 @@ const HEIGHT: usize = 768;
 /// A virtual display with a window manager.
 #[derive(Debug)]
 pub struct Display {
-    name: String,
+    number: u32,
     authority: PathBuf,
     folder: PathBuf,
     _server: Running,
@@ -53,7 +54,7 @@ impl Display {
             .spawn()
             .expect("openbox starts");
         let display = Self {
-            name,
+            number,
             authority,
             folder: folder.to_owned(),
             _server: server,
@@ -67,8 +68,8 @@ impl Display {
     }
 
     /// Its name, for `DISPLAY`.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> String {
+        format!(":{}", self.number)
     }
 
     /// Who may use it, for `XAUTHORITY`.
@@ -82,7 +83,7 @@ impl Display {
             line,
             command("sh")
                 .args(["-c", line])
-                .env("DISPLAY", &self.name)
+                .env("DISPLAY", self.name())
                 .env("XAUTHORITY", &self.authority)
                 .output(),
         )
@@ -107,6 +108,14 @@ impl Display {
             0 => Ok(()),
             many => Err(format!("{many} of {} pixels differ", WIDTH * HEIGHT)),
         });
+    }
+
+    /// The pixel in its middle.
+    pub fn middle(&self) -> Pixel {
+        let listed =
+            format!("xauth -q -f {} list | awk '{{ print $3 }}'", self.authority.display());
+        let at = |length: usize| i16::try_from(length / 2).expect("a screen is small");
+        Pixel::of(self.number, &shell(&listed), (at(WIDTH), at(HEIGHT)))
     }
 
     /// Whether any desktop is on it.

@@ -7,6 +7,7 @@
 
 pub mod display;
 pub mod painting;
+pub mod pixel;
 pub mod postgres;
 pub mod program;
 pub mod wait;

@@ -441,9 +441,11 @@ pub fn target() -> PathBuf {
         .map_or_else(|| PathBuf::from("target"), Path::to_path_buf)
 }
 
-/// One of our programs, built beside the tests.
+/// One of our programs, built as this one is: the tests' as `debug`, the benchmarks' as `release`.
 pub fn program(name: &str) -> PathBuf {
-    target().join("debug").join(name)
+    let own = std::env::current_exe().expect("a test has a path");
+    let profile = own.strip_prefix(target()).ok().and_then(|path| path.iter().next());
+    target().join(profile.unwrap_or("debug".as_ref())).join(name)
 }
 
 /// An image, built or from the cache.

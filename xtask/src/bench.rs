@@ -5,6 +5,9 @@ use clap::Args;
 
 use crate::command::Command;
 
+/// The agent is a static program.
+const AGENT_TARGET: &str = "x86_64-unknown-linux-musl";
+
 /// What to do.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -26,6 +29,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return bench().arg("compare").run();
     }
     if !options.render {
+        // What is measured: the programs as they ship.
+        let packages = ["server", "qa", "client"].iter().flat_map(|name| ["--package", *name]);
+        Command::cargo().args(["build", "--quiet", "--release"]).args(packages).run()?;
+        let agent = ["--package", "vma", "--profile", "agent", "--target", AGENT_TARGET];
+        Command::cargo().args(["build", "--quiet"]).args(agent).run()?;
         bench().arg("measure").args(options.names.clone()).run()?;
     }
     bench().arg("render").run()
