@@ -95,7 +95,17 @@ fn suites() -> Result<Vec<Suite>> {
         suite("scripts", How::Gate(Command::new("shellcheck").args(scripts()?))),
         suite(
             "deny",
-            cargo(&["deny", "--offline", "--workspace", "check", "bans", "licenses", "sources"]),
+            cargo(&[
+                "deny",
+                "--offline",
+                "--workspace",
+                "--log-level",
+                "error",
+                "check",
+                "bans",
+                "licenses",
+                "sources",
+            ]),
         ),
         suite(
             "clippy",
