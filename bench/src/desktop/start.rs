@@ -66,7 +66,9 @@ impl Bare {
     fn new(world: &World) -> Result<Self> {
         let name = format!("{}-bare", world.container(DESK));
         let folder = world.folder().join("bare");
-        let base = fs::read_dir(world.storage().join("basefs"))?.next().context("no base")??;
+        let subvolumes = world.subvolumes();
+        let base = subvolumes.iter().find(|path| path.starts_with("basefs/"));
+        let base = world.storage().join(base.context("the image has no base")?);
         let root = world.storage().join("overlayfs").join(&name);
         fs::create_dir_all(folder.join(&name))?;
         let config = format!(
@@ -75,7 +77,7 @@ impl Bare {
             root.display()
         );
         fs::write(folder.join(&name).join("config"), config)?;
-        Ok(Self { name, folder, base: base.path(), root })
+        Ok(Self { name, folder, base, root })
     }
 
     /// Starts it, stops it and removes it; how long the first took, in microseconds.
