@@ -216,6 +216,7 @@ impl VmLoop {
             dns,
             address: (work.vm.ip, self.node.network.prefix),
             gateway: self.node.network.gateway,
+            lasting: settings.persistent,
             user: GuestUser {
                 name: work.user.login.clone(),
                 uid: work.user.uid,

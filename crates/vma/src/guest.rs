@@ -12,6 +12,7 @@ pub(crate) mod skel;
 
 use std::{io, path::Path};
 
+use file::Files;
 use wire::agent::{Guest, GuestUser, Tell, failure};
 
 /// What stands in the way of a guest being fit for its user.
@@ -98,8 +99,9 @@ pub(crate) fn prepare(guest: &Guest) -> Result<(), GuestError> {
     // An init that will be systemd must have mounted its /run and read the old names first.
     crate::init::Init::settled();
     network::bring_up(guest)?;
-    names::set(guest)?;
-    account::provide(&guest.user)?;
+    let files = Files { lasting: guest.lasting };
+    names::set(guest, files)?;
+    account::provide(&guest.user, files)?;
     home::provide(&guest.user)
 }
 
@@ -148,6 +150,7 @@ mod tests {
             dns: vec![Ipv4Addr::new(10, 0, 0, 1)],
             address: (Ipv4Addr::new(10, 0, 0, 2), 24),
             gateway: Ipv4Addr::new(10, 0, 0, 1),
+            lasting: true,
             user: GuestUser {
                 name: "ann".into(),
                 uid: 10000,

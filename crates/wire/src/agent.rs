@@ -55,6 +55,9 @@ pub struct Guest {
     pub address: (std::net::Ipv4Addr, u8),
     /// The gateway.
     pub gateway: std::net::Ipv4Addr,
+    /// Whether its files outlive this run. Those of one that begins anew each time need not reach the
+    /// disk before anything else is done.
+    pub lasting: bool,
     /// The desktop's user.
     pub user: GuestUser,
 }

@@ -4,19 +4,22 @@ use std::{fs, path::Path};
 
 use wire::agent::Guest;
 
-use super::{GuestError, file};
+use super::{
+    GuestError,
+    file::{self, Files},
+};
 
 /// Sets them, now and for the guest's programs that read files.
-pub(super) fn set(guest: &Guest) -> Result<(), GuestError> {
+pub(super) fn set(guest: &Guest, files: Files) -> Result<(), GuestError> {
     if rustix::system::uname().nodename().to_bytes() != guest.hostname.as_bytes() {
         rustix::system::sethostname(guest.hostname.as_bytes())
             .map_err(|error| GuestError::Hostname(error.into()))?;
     }
     let line = |text: &str| format!("{text}\n").into_bytes();
-    file::replace(Path::new("/etc/hostname"), &line(&guest.hostname), 0o644)?;
+    files.replace(Path::new("/etc/hostname"), &line(&guest.hostname), 0o644)?;
     let path = Path::new("/etc/hosts");
     let old = file::read(path).unwrap_or_default();
-    file::replace(
+    files.replace(
         path,
         &hosts(&String::from_utf8_lossy(&old), &guest.hostname).into_bytes(),
         0o644,
@@ -27,14 +30,14 @@ pub(super) fn set(guest: &Guest) -> Result<(), GuestError> {
             .iter()
             .flat_map(|server| ["nameserver ".to_owned(), server.to_string(), "\n".to_owned()])
             .collect();
-        file::replace(Path::new("/etc/resolv.conf"), servers.as_bytes(), 0o644)?;
+        files.replace(Path::new("/etc/resolv.conf"), servers.as_bytes(), 0o644)?;
     }
     let id = line(&guest.machine_id.to_ascii_lowercase());
-    file::replace(Path::new("/etc/machine-id"), &id, 0o444)?;
+    files.replace(Path::new("/etc/machine-id"), &id, 0o444)?;
     // Most often a link to the other, and then it is right already.
     let bus = Path::new("/var/lib/dbus/machine-id");
     if fs::symlink_metadata(bus).is_ok_and(|found| found.is_file()) {
-        file::replace(bus, &id, 0o444)?;
+        files.replace(bus, &id, 0o444)?;
     }
     Ok(())
 }

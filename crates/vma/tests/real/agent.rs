@@ -22,6 +22,7 @@ fn wanted() -> Wanted {
         dns: vec![Ipv4Addr::new(10, 9, 0, 1)],
         address: (Ipv4Addr::new(10, 9, 0, 2), 24),
         gateway: Ipv4Addr::new(10, 9, 0, 1),
+        lasting: false,
         user: GuestUser {
             name: "qvd-ann".to_owned(),
             uid: 61_234,
