@@ -104,8 +104,6 @@ pub trait Linux: Debug + Send + Sync {
     fn monitor(&self, path: &Path, name: &str) -> Result<Option<Monitor>>;
     /// A descriptor that becomes readable when a monitor ends; `None` when it has ended. Never blocks.
     fn watch(&self, monitor: Monitor) -> Option<OwnedFd>;
-    /// The process id of a container's init.
-    fn init(&self, path: &Path, name: &str) -> Result<Option<i32>>;
     /// Asks a container to shut down.
     fn ask_to_stop(&self, path: &Path, name: &str) -> Result<()>;
     /// Ends a container.

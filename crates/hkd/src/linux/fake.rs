@@ -298,11 +298,6 @@ impl Linux for Fake {
         self.machine.state().watch(monitor)
     }
 
-    fn init(&self, path: &Path, name: &str) -> Result<Option<i32>> {
-        let directory = path.join(name);
-        self.look("init", |state| Ok(state.up(&directory).map(|running| running.init)))
-    }
-
     fn ask_to_stop(&self, path: &Path, name: &str) -> Result<()> {
         self.change("ask_to_stop", None, |state| {
             state.ask_to_stop(&path.join(name));

@@ -274,20 +274,6 @@ pub fn monitor(path: &Path, name: &str) -> Result<Option<Monitor>> {
     }
 }
 
-/// The process id of a container's init, if it runs.
-pub fn init(path: &Path, name: &str) -> Result<Option<i32>> {
-    let said = Command::new("lxc-info")
-        .args(["-n", name, "-pH", "-P"])
-        .arg(path)
-        .args(["-o", "/dev/null"])
-        .run(Duration::from_secs(10));
-    match said {
-        Ok(said) => Ok(said.trim().parse().ok().filter(|pid| *pid > 0)),
-        Err(Error::Program { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Asks a container's init to shut down, in the way it understands.
 pub fn ask_to_stop(path: &Path, name: &str) -> Result<()> {
     // LXC chooses the signal by the name of the init; `--nokill` leaves the rest to us, and one

@@ -125,9 +125,6 @@ impl Linux for Real {
     fn watch(&self, monitor: Monitor) -> Option<OwnedFd> {
         process::pidfd(monitor.pid)
     }
-    fn init(&self, path: &Path, name: &str) -> Result<Option<i32>> {
-        lxc::init(path, name)
-    }
     fn ask_to_stop(&self, path: &Path, name: &str) -> Result<()> {
         lxc::ask_to_stop(path, name)
     }
