@@ -27,19 +27,23 @@ pub(super) fn provide(user: &GuestUser, files: Files) -> Result<(), GuestError> 
 
 fn provide_in(etc: &Path, user: &GuestUser, files: Files) -> Result<(), GuestError> {
     let _lock = lock(&etc.join(".pwd.lock"))?;
-    let [passwd, group, shadow, gshadow] =
-        ["passwd", "group", "shadow", "gshadow"].map(|name| etc.join(name));
-    let old = |path: &Path| file::read(path).unwrap_or_default();
+    // Where the image keeps them: some have links here.
+    let find = |name: &str| file::resolve(&etc.join(name));
+    let (passwd, group) = (find("passwd")?, find("group")?);
+    let (shadow, gshadow) = (find("shadow")?, find("gshadow")?);
+    let old = |path: &Path| file::read(path).map(Option::unwrap_or_default);
     let shell = if executable(Path::new("/bin/bash")) { "/bin/bash" } else { "/bin/sh" };
-    // Both are decided before anything is written: a clash changes nothing.
-    let new_passwd = account_files::passwd(&old(&passwd), user, shell)?;
-    let new_group = account_files::group(&old(&group), user)?;
+    // All is read and decided before anything is written: a clash changes nothing.
+    let new_passwd = account_files::passwd(&old(&passwd)?, user, shell)?;
+    let new_group = account_files::group(&old(&group)?, user)?;
+    let new_shadow = account_files::shadow(&old(&shadow)?, &user.name);
+    let new_gshadow = file::read(&gshadow)?.map(|old| account_files::gshadow(&old, &user.name));
     // The account's line comes last, so that who sees it finds the rest.
     files.replace(&group, &new_group, 0o644)?;
-    if gshadow.exists() {
-        files.replace(&gshadow, &account_files::gshadow(&old(&gshadow), &user.name), 0o600)?;
+    if let Some(new) = new_gshadow {
+        files.replace(&gshadow, &new, 0o600)?;
     }
-    files.replace(&shadow, &account_files::shadow(&old(&shadow), &user.name), 0o600)?;
+    files.replace(&shadow, &new_shadow, 0o600)?;
     files.replace(&passwd, &new_passwd, 0o644)
 }
 
@@ -69,16 +73,22 @@ fn lock(path: &Path) -> Result<File, GuestError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
 
     const FILES: Files = Files { lasting: true };
+
+    fn ann() -> GuestUser {
+        GuestUser { name: "ann".into(), uid: 10000, gid: 10000, home: "/home/ann".into() }
+    }
 
     #[test]
     fn a_clash_changes_no_file_and_a_second_time_nothing_changes() {
         let etc = tempfile::tempdir().unwrap();
         let path = |name: &str| etc.path().join(name);
-        let user =
-            GuestUser { name: "ann".into(), uid: 10000, gid: 10000, home: "/home/ann".into() };
+        let user = ann();
         fs::write(path("passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
         fs::write(path("group"), "staff:x:10000:\n").unwrap();
         assert!(matches!(provide_in(etc.path(), &user, FILES), Err(GuestError::Clash(_))));
@@ -94,5 +104,39 @@ mod tests {
         assert_eq!(fs::metadata(path("shadow")).unwrap().permissions().mode() & 0o777, 0o600);
         provide_in(etc.path(), &user, FILES).unwrap();
         assert_eq!(all(), first);
+    }
+    #[test]
+    fn accounts_that_are_kept_elsewhere_stay_there_and_none_is_lost() {
+        let (etc, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for name in ["passwd", "group", "shadow", "gshadow"] {
+            fs::write(kept.path().join(name), "root:x:0:0::/root:/bin/sh\n").unwrap();
+            symlink(kept.path().join(name), etc.path().join(name)).unwrap();
+        }
+        provide_in(etc.path(), &ann(), FILES).unwrap();
+        for name in ["passwd", "group", "shadow", "gshadow"] {
+            assert!(fs::symlink_metadata(etc.path().join(name)).unwrap().is_symlink(), "{name}");
+            let text = fs::read_to_string(kept.path().join(name)).unwrap();
+            assert!(text.starts_with("root:x:0:0::/root:/bin/sh\nann:"), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn accounts_that_cannot_be_read_are_not_written_over() {
+        let path = |etc: &tempfile::TempDir, name: &str| etc.path().join(name);
+        for spoilt in ["passwd", "group", "shadow", "gshadow"] {
+            let etc = tempfile::tempdir().unwrap();
+            for name in ["passwd", "group", "shadow", "gshadow"] {
+                fs::write(path(&etc, name), "root:x:0:0::/root:/bin/sh\n").unwrap();
+            }
+            fs::remove_file(path(&etc, spoilt)).unwrap();
+            symlink("nowhere", path(&etc, spoilt)).unwrap();
+            let refused = provide_in(etc.path(), &ann(), FILES);
+            assert!(matches!(refused, Err(GuestError::File { .. })), "{spoilt}: {refused:?}");
+            assert!(fs::symlink_metadata(path(&etc, spoilt)).unwrap().is_symlink(), "{spoilt}");
+            for name in ["passwd", "group", "shadow", "gshadow"].iter().filter(|n| **n != spoilt) {
+                let text = fs::read_to_string(path(&etc, name)).unwrap();
+                assert_eq!(text, "root:x:0:0::/root:/bin/sh\n", "{name} beside {spoilt}");
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn set(guest: &Guest, files: Files) -> Result<(), GuestError> {
     let line = |text: &str| format!("{text}\n").into_bytes();
     files.replace(Path::new("/etc/hostname"), &line(&guest.hostname), 0o644)?;
     let path = Path::new("/etc/hosts");
-    let old = file::read(path).unwrap_or_default();
+    let old = file::read(path)?.unwrap_or_default();
     files.replace(
         path,
         &hosts(&String::from_utf8_lossy(&old), &guest.hostname).into_bytes(),
