@@ -90,18 +90,18 @@ impl Hkd {
         }
     }
 
-    /// The client's first bytes are here: opens the desktop's one connection.
+    /// The client's first bytes are here: opens the desktop's one connection. Where another client
+    /// took the session in between, hkd brings it up again and waits to be asked again.
     pub(crate) async fn open(mut self) -> Result<UnixStream, AttachError> {
         self.stream.write_all(&encode(&FromRouter::Open)).await?;
         loop {
             match self.next().await? {
                 FromHkd::Progress { .. } => {}
+                FromHkd::Listening => self.stream.write_all(&encode(&FromRouter::Open)).await?,
                 FromHkd::Opened => {
                     return desktop(self.descriptor.take().ok_or(AttachError::NoDescriptor)?);
                 }
-                FromHkd::Listening | FromHkd::Failed { .. } => {
-                    return Err(AttachError::NoDescriptor);
-                }
+                FromHkd::Failed { .. } => return Err(AttachError::NoDescriptor),
             }
         }
     }

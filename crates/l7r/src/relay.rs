@@ -70,8 +70,9 @@ pub(crate) async fn relay(
     linger: Duration,
 ) -> End {
     let mut both = Both { client, desktop, down_first: false };
-    let mut up = Way { held: Some(Held { at: 0, end: first.len(), bytes: first }), hot: true };
-    let mut down = Way { held: None, hot: true };
+    let first = Held { at: 0, end: first.len(), bytes: first };
+    let mut up = Way { held: Some(first), hot: true, deaf: false };
+    let mut down = Way { held: None, hot: true, deaf: false };
     let end = std::future::poll_fn(|cx| both.poll(cx, &mut up, &mut down, pool)).await;
     match end {
         End::Client => {
@@ -103,6 +104,8 @@ struct Way {
     held: Option<Held>,
     /// Whether the reading side may have more, as far as is known.
     hot: bool,
+    /// Whether the writing side takes no more: what is read is dropped.
+    deaf: bool,
 }
 
 /// Bytes read and not yet written: from `at` to `end`.
@@ -137,10 +140,13 @@ impl Both {
     /// From the client to the desktop.
     fn poll_up(&mut self, cx: &mut Context<'_>, way: &mut Way, pool: &Pool) -> Poll<End> {
         loop {
-            match way.poll_drain(cx, &mut self.desktop, pool) {
-                Poll::Ready(Ok(())) => {}
-                // After an error the desktop takes no more; the way down reads its end.
-                Poll::Pending | Poll::Ready(Err(_)) => return Poll::Pending,
+            if way.deaf {
+                way.drop_held(pool);
+            } else if ready!(way.poll_drain(cx, &mut self.desktop, pool)).is_err() {
+                // The desktop takes no more. It may still speak, and the way down reads its end; but
+                // it may also be silent for ever, so the client's end must be seen here.
+                way.deaf = true;
+                continue;
             }
             if !way.hot {
                 let Ok(()) = ready!(self.client.get_ref().0.poll_read_ready(cx)) else {
@@ -214,6 +220,13 @@ impl Way {
         }
     }
 
+    /// Gives the buffer back, whatever is in it.
+    fn drop_held(&mut self, pool: &Pool) {
+        if let Some(held) = self.held.take() {
+            pool.give_back(held.bytes);
+        }
+    }
+
     /// Writes what is held.
     fn poll_drain(
         &mut self,
@@ -224,8 +237,7 @@ impl Way {
         while let Some(held) = &mut self.held {
             let rest = held.bytes.get(held.at..held.end).unwrap_or_default();
             if rest.is_empty() {
-                pool.give_back(std::mem::take(&mut held.bytes));
-                self.held = None;
+                self.drop_held(pool);
                 break;
             }
             match ready!(Pin::new(&mut *to).poll_write(cx, rest))? {

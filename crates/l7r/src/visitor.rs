@@ -131,7 +131,7 @@ impl Visitor {
     }
 
     /// Whether the client's bytes behind its request are there.
-    pub(crate) fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&mut self) -> bool {
         self.reader.has_begun()
     }
 

@@ -14,6 +14,9 @@
 //!  | <--------------------------------- |
 //! ```
 //!
+//! Where the session was taken between `Listening` and `Open`, hkd brings it up again, says
+//! `Listening` once more, and the l7r repeats its `Open`.
+//!
 //! The l7r may close at any time before `Open`, and nothing is wasted. After `Opened` neither side
 //! says more: the relay needs no hkd.
 

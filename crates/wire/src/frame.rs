@@ -56,11 +56,6 @@ impl Decoder {
         }
         serde_json::from_slice(&line).map(Some).map_err(FrameError::Malformed)
     }
-
-    /// What arrived behind the last message taken: the first bytes of whatever follows.
-    pub fn into_rest(self) -> Vec<u8> {
-        self.buffer
-    }
 }
 
 #[cfg(test)]

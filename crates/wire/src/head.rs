@@ -4,8 +4,8 @@
 //!
 //! | what they do or need | where it is met |
 //! |---|---|
-//! | lines ended by a bare LF, blank lines before a request, no `Host` | [`RequestReader`] |
-//! | raw spaces and UTF-8 in the target, `/path?` with nothing behind | [`RequestReader`], [`query`] |
+//! | lines ended by a bare LF, blank lines before and behind a request, no `Host` | [`RequestReader`] |
+//! | raw spaces and UTF-8 in the target, `/path?` with nothing behind | [`RequestReader`] |
 //! | `102 Processing` heads with `X-QVD-VM-Info` before the answer | [`processing`] |
 //! | header names in exactly this case: `Content-Length`, `X-QVD-Slave-Key`, … | [`Response`] |
 //! | the `101` unsplit in one TLS record | [`switching`] returns one buffer |
@@ -27,8 +27,7 @@ pub use authorization::{Authorization, Login};
 pub use client::{Answer, Event, ResponseError, ResponseReader, write_request};
 pub use headers::Headers;
 pub use request::{Request, RequestError, RequestReader};
-pub use response::{Response, processing, reason, switching};
-pub use target::{encode, path, query};
+pub use response::{Response, processing, switching};
 
 /// The longest head taken, in bytes, with all its line ends.
 pub const HEAD_MAX: usize = 16 * 1024;

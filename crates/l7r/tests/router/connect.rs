@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use l7r::Limits;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 use wire::{
     attach::{FromHkd, FromRouter},
     broker::{Answer, Order, Report, Request},
@@ -92,6 +95,38 @@ async fn bytes_sent_too_early_are_not_lost() {
     soon("first bytes", desktop.read_exact(&mut bytes)).await.unwrap();
     assert_eq!(&bytes, b"NXPROXY-3.5.0-3.5.99 stream=default,data=default ");
     until_switched(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_blank_line_behind_the_head_is_not_the_first_of_the_stream() {
+    let stage = Stage::new();
+    let mut client = Client::new(stage.address).await;
+    client.send(&recorded("perl-connect.http")).await;
+    let (_api, mut hkd) = stage.grant().await;
+    until_switched(&mut client).await;
+    client.send(b"\r\n").await;
+    let opens = timeout(Duration::from_millis(200), hkd.try_hear::<FromRouter>()).await;
+    assert!(opens.is_err(), "{opens:?}");
+    client.send(b"NXPROXY-3.5.0-3.5.99 ").await;
+    let mut desktop = hkd.open().await;
+    let mut bytes = [0; 21];
+    soon("first bytes", desktop.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(&bytes, b"NXPROXY-3.5.0-3.5.99 ");
+}
+
+#[tokio::test]
+async fn a_session_taken_before_it_is_opened_is_opened_when_it_listens_again() {
+    let stage = Stage::new();
+    let mut client = Client::new(stage.address).await;
+    client.send(&recorded("libc-connect.http")).await;
+    let (_api, mut hkd) = stage.grant().await;
+    until_switched(&mut client).await;
+    assert_eq!(hkd.hear::<FromRouter>().await, FromRouter::Open);
+    hkd.say(&FromHkd::Progress { text: "Resuming".to_owned() }).await;
+    hkd.say(&FromHkd::Listening).await;
+    let mut desktop = hkd.open().await;
+    desktop.write_all(b"hello").await.unwrap();
+    assert_eq!(client.record().await, "hello");
 }
 
 #[tokio::test]

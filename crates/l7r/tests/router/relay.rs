@@ -139,6 +139,26 @@ async fn a_client_that_closes_still_hears_the_last_word() {
     assert_eq!(api.hear::<Report>().await, Report::Ended);
 }
 
+/// A desktop is not trusted: it may stop listening without closing.
+#[tokio::test]
+async fn a_desktop_that_takes_no_more_does_not_keep_a_client_that_left() {
+    let stage = Stage::new();
+    let (mut client, mut api, desktop) = attached(&stage).await;
+    let desktop = desktop.into_std().unwrap();
+    desktop.shutdown(std::net::Shutdown::Read).unwrap();
+    desktop.set_nonblocking(true).unwrap();
+    let mut desktop = UnixStream::from_std(desktop).unwrap();
+    let block = vec![7; 100_000];
+    for _ in 0..20 {
+        client.send(&block).await;
+    }
+    // It may still speak.
+    desktop.write_all(b"picture").await.unwrap();
+    assert_eq!(client.record().await, "picture");
+    drop(client);
+    assert_eq!(api.hear::<Report>().await, Report::Ended);
+}
+
 #[tokio::test]
 async fn another_client_that_takes_over_ends_this_one() {
     let stage = Stage::new();

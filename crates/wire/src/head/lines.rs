@@ -27,11 +27,7 @@ impl Lines {
 
     /// The next whole head: its lines without their ends, at least one, none of them empty.
     pub(super) fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, TooLong> {
-        if self.line == 0 {
-            let blank = self.buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            self.buffer.drain(..blank);
-            self.scanned = self.scanned.saturating_sub(blank);
-        }
+        self.skip_blank();
         while let Some(at) = self.find_line_feed() {
             let end = self.scanned + at + 1;
             let ends_head =
@@ -44,6 +40,15 @@ impl Lines {
         }
         self.scanned = self.buffer.len();
         if self.buffer.len() > HEAD_MAX { Err(TooLong) } else { Ok(None) }
+    }
+
+    /// Drops blank lines before a head.
+    pub(super) fn skip_blank(&mut self) {
+        if self.line == 0 {
+            let blank = self.buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            self.buffer.drain(..blank);
+            self.scanned = self.scanned.saturating_sub(blank);
+        }
     }
 
     /// What arrived and is not part of a head taken.

@@ -127,13 +127,17 @@ impl RequestReader {
         }))
     }
 
-    /// Whether a request has begun to arrive.
-    pub fn has_begun(&self) -> bool {
+    /// Whether a request, or what follows the last one, has begun to arrive. Blank lines are dropped:
+    /// a client of the family ends its heads with one line end more than it should.
+    pub fn has_begun(&mut self) -> bool {
+        self.lines.skip_blank();
         !self.lines.rest().is_empty()
     }
 
-    /// What arrived behind the last request: after a `101` it is the first of the stream.
+    /// What arrived behind the last request, without blank lines before it: after a `101` it is the
+    /// first of the stream, which begins with none.
     pub fn into_rest(mut self) -> Vec<u8> {
+        self.lines.skip_blank();
         self.lines.take_bytes(usize::MAX)
     }
 }

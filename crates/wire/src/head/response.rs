@@ -119,7 +119,7 @@ pub fn switching(slave_key: &str) -> Vec<u8> {
 }
 
 /// The reason phrase of a status.
-pub fn reason(status: u16) -> &'static str {
+fn reason(status: u16) -> &'static str {
     match status {
         101 => "Switching Protocols",
         102 => "Processing",

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// The path of a target, decoded. Bytes that are no UTF-8 become U+FFFD.
-pub fn path(target: &[u8]) -> String {
+pub(super) fn path(target: &[u8]) -> String {
     let end = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
     decode(target.get(..end).unwrap_or_default(), false)
 }
 
 /// The pairs of a target's query, decoded; of a repeated key the last. A key without `=` has the
 /// empty value.
-pub fn query(target: &[u8]) -> BTreeMap<String, String> {
+pub(super) fn query(target: &[u8]) -> BTreeMap<String, String> {
     let Some(at) = target.iter().position(|byte| *byte == b'?') else {
         return BTreeMap::new();
     };
@@ -26,7 +26,7 @@ pub fn query(target: &[u8]) -> BTreeMap<String, String> {
 }
 
 /// Text as it may stand in a query: all but letters, digits and `-._~` is percent-encoded.
-pub fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -59,4 +59,20 @@ fn decode(bytes: &[u8], plus_is_space: bool) -> String {
         }
     }
     String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_plain_and_reads_the_same(text in "(.|\r|\n)*") {
+            let encoded = encode(&text);
+            prop_assert!(encoded.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)));
+            prop_assert_eq!(decode(encoded.as_bytes(), true), text);
+        }
+    }
 }
