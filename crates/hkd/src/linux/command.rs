@@ -15,6 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+
 use super::error::{Doing, Error, Result};
 
 /// A program to run.
@@ -126,24 +131,11 @@ impl Command {
             self.stdout = Some(out_at.into());
         }
         let mut child = self.spawn()?;
-        let reader = thread::spawn(move || {
-            let mut said = Vec::new();
-            let mut buffer = [0; 4096];
-            while let Ok(read @ 1..) = out.read(&mut buffer) {
-                said.extend_from_slice(buffer.get(..read).unwrap_or_default());
-                if said.len() > 16 * SAID_MAX {
-                    said.drain(..said.len() - SAID_MAX);
-                }
-            }
-            said
-        });
-        let status = wait(&mut child, within).doing(doing)?;
+        let (status, said) = hear(&mut child, &mut out, within).doing(doing)?;
         let Some(status) = status else {
             return Err(Error::Timeout { program, seconds: within.as_secs() });
         };
-        let said = reader.join().unwrap_or_default();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        judge(&program, status, said)
+        judge(&program, status, String::from_utf8_lossy(&said).into_owned())
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door")]
@@ -184,6 +176,30 @@ impl Command {
 
 /// Waits for a child; ends it when its time is up and returns `None`.
 pub fn wait(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus>> {
+    watch(child, within, None)
+}
+
+/// Waits for a child as [`wait`] does, and returns the end of what came out of its pipe meanwhile.
+///
+/// What it left behind may hold the other end of the pipe for ever, so the end of the pipe is not
+/// waited for: what the child said before it ended is there when it has ended.
+fn hear(
+    child: &mut Child,
+    out: &mut io::PipeReader,
+    within: Duration,
+) -> io::Result<(Option<ExitStatus>, Vec<u8>)> {
+    rustix::io::ioctl_fionbio(&*out, true)?;
+    let mut said = Said { out, kept: Vec::new(), open: true };
+    let status = watch(child, within, Some(&mut said))?;
+    said.listen()?;
+    Ok((status, said.kept))
+}
+
+fn watch(
+    child: &mut Child,
+    within: Duration,
+    mut said: Option<&mut Said<'_>>,
+) -> io::Result<Option<ExitStatus>> {
     let pid = rustix::process::Pid::from_child(child);
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
     let until = Instant::now() + within;
@@ -197,15 +213,55 @@ pub fn wait(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus
             child.wait()?;
             return Ok(None);
         }
-        let mut polled = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-        let timeout = rustix::event::Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match rustix::event::poll(&mut polled, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let mut polled = vec![PollFd::new(&pidfd, PollFlags::IN)];
+        if let Some(said) = said.as_ref().filter(|said| said.open) {
+            polled.push(PollFd::new(&*said.out, PollFlags::IN));
+        }
+        match poll(&mut polled, Some(&timespec(left))) {
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        if let Some(said) = &mut said {
+            said.listen()?;
+        }
+    }
+}
+
+/// A span of time as the kernel takes it.
+pub fn timespec(span: Duration) -> Timespec {
+    Timespec {
+        tv_sec: span.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: span.subsec_nanos().into(),
+    }
+}
+
+/// What comes out of a program's pipe, which does not block.
+struct Said<'a> {
+    out: &'a mut io::PipeReader,
+    kept: Vec<u8>,
+    open: bool,
+}
+
+impl Said<'_> {
+    /// Takes in what is there, but no more than a pipe holds: who writes without end is not listened
+    /// to without end.
+    fn listen(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        for _ in 0..16 {
+            match self.out.read(&mut buffer) {
+                Ok(0) => {
+                    self.open = false;
+                    break;
+                }
+                Ok(read) => self.kept.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let over = self.kept.len().saturating_sub(16 * SAID_MAX);
+        self.kept.drain(..over);
+        Ok(())
     }
 }
 
@@ -226,6 +282,7 @@ pub fn judge(program: &str, status: ExitStatus, said: String) -> Result<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
 
     #[test]
     fn a_failing_program_is_quoted_and_a_slow_one_is_ended() {
@@ -239,11 +296,36 @@ mod tests {
     }
 
     #[test]
+    fn what_a_program_leaves_behind_is_not_waited_for() {
+        // Holds the pipe until it is told to go, as a process in a guest may hold it for ever.
+        let (go, mut tell) = io::pipe().unwrap();
+        let mut command = Command::new("sh");
+        let number = command.inherit(go.into());
+        let script = format!("(read x; echo late) <&{number} & echo no room; exit 3");
+        let begun = Instant::now();
+        let said = command.args(["-c", &script]).run(Duration::from_secs(600));
+        assert_eq!(said.unwrap_err().to_string(), "sh failed (exit status: 3): no room");
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        tell.write_all(b"\n").unwrap();
+    }
+
+    #[test]
+    fn who_writes_without_end_is_heard_at_its_end() {
+        let script = "yes | head -c 3000000; echo the end; exit 1";
+        let said = Command::new("sh").args(["-c", script]).run(Duration::from_secs(20));
+        let said = said.unwrap_err().to_string();
+        assert_eq!(said, "sh failed (exit status: 1): y; y; y; the end");
+    }
+
+    #[test]
     fn a_descriptor_is_inherited_by_its_program_and_no_other() {
         let (mut read, write) = io::pipe().unwrap();
         let mut command = Command::new("sh");
         let number = command.inherit(write.into());
-        let script = format!("echo through >&{number}");
+        // Another program that is started while the first is only being put together.
+        let other = format!("test ! -e /proc/self/fd/{number}");
+        Command::new("sh").args(["-c", &other]).run(Duration::from_secs(20)).unwrap();
+        let script = format!("test -e /proc/self/fd/{number} && echo through >&{number}");
         command.args(["-c", &script]).run(Duration::from_secs(20)).unwrap();
         let mut text = String::new();
         read.read_to_string(&mut text).unwrap();
