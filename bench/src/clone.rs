@@ -36,7 +36,7 @@ pub(crate) fn measure(samples: usize) -> Result<Results> {
     for number in (1_i64..).take(samples) {
         let by_driver = || -> Result<u64> {
             let began = Instant::now();
-            driver.make_overlay(&layout, &di, VmId(number), Run(1))?;
+            driver.make_overlay(&layout, &di, VmId(number), Some(Run(1)))?;
             Ok(micros(began))
         };
         let by_ioctl = || -> Result<u64> {

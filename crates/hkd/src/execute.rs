@@ -8,12 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{Run, Timestamp, di::Di, network::VmNetwork};
+use model::{Timestamp, di::Di, network::VmNetwork};
 use store::Work;
 
 use crate::{
     guest,
-    layout::overlay_of,
     linux::{
         self, Error,
         file::Hold,
@@ -22,7 +21,7 @@ use crate::{
         slots,
     },
     node::Node,
-    observe::Observation,
+    observe::{self, Observation},
     plan::Step,
     record::Record,
 };
@@ -64,20 +63,17 @@ pub fn execute(
             let di = seen.image.ok_or(StepError::Changed)?;
             node.driver.discard_overlay(&node.layout, di, vm)?;
         }
-        Step::DiscardOthers => {
-            let keep = seen.image;
-            for name in linux.names(&node.layout.overlayfs)? {
-                match overlay_of(&name) {
-                    Some((di, of)) if of == vm && Some(di) != keep => {
-                        node.driver.discard_overlay(&node.layout, di, vm)?;
-                    }
-                    _ => {}
+        Step::DiscardOthers | Step::DiscardLasting => {
+            for (di, lasting) in observe::others(node, vm, seen.image)? {
+                if lasting == (step == Step::DiscardLasting) {
+                    node.driver.discard_overlay(&node.layout, di, vm)?;
                 }
             }
         }
         Step::Snapshot => {
             let di = image(work)?;
-            let run = seen.record.as_ref().map_or(Run::NONE, Record::run);
+            let run = known(seen)?.run();
+            let run = (!node.settings().persistent).then_some(run);
             let lock = node.layout.base_lock(di);
             let _held = linux.lock(&lock, Hold::Shared)?.ok_or(StepError::Busy)?;
             node.driver.make_overlay(&node.layout, di, vm, run)?;

@@ -6,14 +6,14 @@ use model::{
 };
 use store::Work;
 
-use crate::plan::Goal;
+use crate::plan::{After, Goal};
 
 /// The goal for a VM, by the rows of it. Nothing leads to `Down` but: it is not wanted, not wanted
 /// here, its image is gone, its time is up, or this very run came to its end by itself.
 pub fn goal(work: Option<&Work>, here: HostId, persistent: bool, now: Timestamp) -> Goal {
-    let Some(work) = work else { return Goal::Down { keep: persistent } };
+    let Some(work) = work else { return Goal::Down { overlay: After::Discard } };
     let desired = &work.desired;
-    let down = Goal::Down { keep: persistent };
+    let down = Goal::Down { overlay: After::AsMade };
     let expired = desired.expires_hard.is_some_and(|at| at <= now);
     if desired.power == Power::Off || desired.host != Some(here) || expired {
         return down;
@@ -27,7 +27,7 @@ pub fn goal(work: Option<&Work>, here: HostId, persistent: bool, now: Timestamp)
         None => up,
         Some(ended) => match (ended.kind, seen.next_try) {
             (EndKind::Crashed, Some(at)) if at <= now => up,
-            (EndKind::Crashed, Some(_)) => Goal::Down { keep: true },
+            (EndKind::Crashed, Some(_)) => Goal::Down { overlay: After::Keep },
             (EndKind::ShutDown, _) | (EndKind::Crashed, None) => down,
         },
     }
@@ -144,9 +144,9 @@ mod tests {
     fn what_a_crashed_run_wrote_waits_for_its_next_try() {
         let mut work = work();
         work.observed = Some(ended(2, EndKind::Crashed, Some(2000)));
-        assert_eq!(goal(Some(&work), HERE, false, NOW), Goal::Down { keep: true });
+        assert_eq!(goal(Some(&work), HERE, false, NOW), Goal::Down { overlay: After::Keep });
         work.observed = Some(ended(2, EndKind::Crashed, None));
-        assert_eq!(goal(Some(&work), HERE, false, NOW), Goal::Down { keep: false });
-        assert_eq!(goal(None, HERE, false, NOW), Goal::Down { keep: false });
+        assert_eq!(goal(Some(&work), HERE, false, NOW), Goal::Down { overlay: After::AsMade });
+        assert_eq!(goal(None, HERE, true, NOW), Goal::Down { overlay: After::Discard });
     }
 }

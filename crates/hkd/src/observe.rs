@@ -47,11 +47,7 @@ pub fn observe(
         Some(image) => node.driver.overlay(&node.layout, image, vm)?,
         None => None,
     };
-    let overlays = linux.names(&node.layout.overlayfs)?;
-    let other_overlays = overlays
-        .iter()
-        .filter_map(|name| overlay_of(name))
-        .any(|(of, owner)| owner == vm && Some(of) != image);
+    let others = others(node, vm, image)?;
     let seen = Seen {
         record: here.then(|| record.as_ref().map_or(plan::Record::Empty, summary)),
         base: match di {
@@ -59,7 +55,8 @@ pub fn observe(
             None => None,
         },
         overlay,
-        other_overlays,
+        other_overlays: others.iter().any(|(_, lasting)| !lasting),
+        other_lasting: others.iter().any(|(_, lasting)| *lasting),
         root: linux.is_mounted(&node.layout.mounted_root(vm))?
             || linux.is_mounted(&directory.join("root"))?,
         home: linux.is_mounted(&directory.join("home"))?,
@@ -69,6 +66,20 @@ pub fn observe(
         container,
     };
     Ok(Observation { seen, record, image, monitor })
+}
+
+/// A VM's overlays of other images than one, and whether each was made to last.
+pub fn others(node: &Node, vm: VmId, but: Option<DiId>) -> linux::Result<Vec<(DiId, bool)>> {
+    let names = node.linux.names(&node.layout.overlayfs)?;
+    let owned = names.iter().filter_map(|name| overlay_of(name)).filter(|(_, owner)| *owner == vm);
+    owned
+        .map(|(di, _)| di)
+        .filter(|di| Some(*di) != but)
+        .map(|di| {
+            let overlay = node.driver.overlay(&node.layout, di, vm)?;
+            Ok((di, overlay == Some(plan::Overlay::Lasting)))
+        })
+        .collect()
 }
 
 fn summary(record: &Record) -> plan::Record {

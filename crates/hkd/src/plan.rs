@@ -28,12 +28,22 @@ pub enum Goal {
         /// Whether what it writes lasts from run to run.
         persistent: bool,
     },
-    /// Down. `keep` says whether what it wrote is kept: for the next try of the same run, or because
-    /// it is persistent.
+    /// Down.
     Down {
-        /// Keep the overlay.
-        keep: bool,
+        /// What becomes of the overlay.
+        overlay: After,
     },
+}
+
+/// What becomes of what a VM wrote when it is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum After {
+    /// Kept, for the next try of the same run.
+    Keep,
+    /// As it was made, to last or not: a setting that has changed since takes nothing away.
+    AsMade,
+    /// Deleted, as the VM was.
+    Discard,
 }
 
 /// The run directory's record.
@@ -70,8 +80,21 @@ pub enum Base {
 pub enum Overlay {
     /// Made, but not marked: what made it was cut short.
     Partial,
-    /// Marked with the run it was made for.
+    /// Made for one run.
     Of(Run),
+    /// Made to outlive its runs.
+    Lasting,
+}
+
+impl Overlay {
+    /// Whether a run may go on with it.
+    fn fits(self, run: Run, persistent: bool) -> bool {
+        match self {
+            Self::Partial => false,
+            Self::Of(of) => of == run,
+            Self::Lasting => persistent,
+        }
+    }
 }
 
 /// The agent in a container.
@@ -115,8 +138,10 @@ pub struct Seen {
     pub base: Option<Base>,
     /// The overlay of the goal's image; going down, of the record's.
     pub overlay: Option<Overlay>,
-    /// There are overlays of other images.
+    /// There are overlays of other images that were not made to last.
     pub other_overlays: bool,
+    /// There are lasting overlays of other images.
+    pub other_lasting: bool,
     /// The root is mounted.
     pub root: bool,
     /// The home is mounted.
@@ -142,8 +167,10 @@ pub enum Step {
     Record,
     /// Delete the overlay of the image in question.
     DiscardOverlay,
-    /// Delete the overlays of other images.
+    /// Delete the overlays of other images that were not made to last.
     DiscardOthers,
+    /// Delete the lasting overlays of other images.
+    DiscardLasting,
     /// Snapshot the base and mark the snapshot with the run.
     Snapshot,
     /// Mount the overlay as the root.
@@ -198,8 +225,8 @@ pub fn next(goal: Goal, seen: &Seen, lease: bool, failed: &[Step]) -> Next {
         Goal::Up { run, di, home, persistent } if lease => {
             up(run, di, home, persistent, seen, failed)
         }
-        Goal::Up { .. } => down(true, seen, failed),
-        Goal::Down { keep } => down(keep, seen, failed),
+        Goal::Up { .. } => down(After::Keep, seen, failed),
+        Goal::Down { overlay } => down(overlay, seen, failed),
     }
 }
 
@@ -210,6 +237,8 @@ fn up(run: Run, di: DiId, home: bool, persistent: bool, seen: &Seen, failed: &[S
             // One that was asked to stop is on its way out, whoever changed his mind since.
             Container { stopping: Stopping::Asked | Stopping::Overdue, .. } => end(seen, container),
             _ if !ours => end(seen, container),
+            // Somebody else emptied the firewall: until then the VM hears nobody.
+            _ if !seen.rules => Next::Do(Step::AllowNetwork),
             Container { agent: Agent::Absent, .. } => Next::Do(Step::Inject),
             Container { agent: Agent::Present, .. } => Next::Do(Step::Prepare),
             Container { agent: Agent::Ready, .. } => Next::Settled,
@@ -219,7 +248,7 @@ fn up(run: Run, di: DiId, home: bool, persistent: bool, seen: &Seen, failed: &[S
         Some(Record::Whole { run: r, di: d, started: false, .. }) if (r, d) == (run, di) => {}
         None if !leftovers(seen) => {}
         // Of another run, of one that came to its end, or of nobody.
-        _ => return down(true, seen, failed),
+        _ => return down(After::Keep, seen, failed),
     }
     let step = match seen.base {
         // Snapshots of a base that goes stay as they are.
@@ -227,8 +256,9 @@ fn up(run: Run, di: DiId, home: bool, persistent: bool, seen: &Seen, failed: &[S
         None => Step::Unpack,
         Some(Base::Whole) if seen.record.is_none() => Step::Record,
         Some(Base::Whole) => match seen.overlay {
-            _ if seen.other_overlays && !persistent && !seen.root => Step::DiscardOthers,
-            Some(Overlay::Of(of)) if persistent || of == run => mounts(home, seen),
+            _ if seen.other_overlays && !seen.root => Step::DiscardOthers,
+            _ if seen.other_lasting && !persistent && !seen.root => Step::DiscardLasting,
+            Some(overlay) if overlay.fits(run, persistent) => mounts(home, seen),
             _ if seen.root => Step::UnmountRoot,
             Some(_) => Step::DiscardOverlay,
             None => Step::Snapshot,
@@ -269,10 +299,19 @@ fn end(seen: &Seen, container: Container) -> Next {
 
 /// The way down, last made first undone. What fails does not hold up what does not depend on it; the
 /// record goes only when all else is gone.
-fn down(keep: bool, seen: &Seen, failed: &[Step]) -> Next {
+fn down(overlay: After, seen: &Seen, failed: &[Step]) -> Next {
     if let Some(container) = seen.container {
         return end(seen, container);
     }
+    let lasts = seen.overlay == Some(Overlay::Lasting);
+    let own = seen.overlay.is_some() && (overlay == After::Discard || !lasts);
+    let discard = |step, there| (there && !seen.root && overlay != After::Keep, step);
+    let overlays = [
+        discard(Step::DiscardOverlay, own),
+        discard(Step::DiscardOthers, seen.other_overlays),
+        discard(Step::DiscardLasting, seen.other_lasting && overlay == After::Discard),
+    ];
+    let overlays_left = overlays.iter().any(|(there, _)| *there);
     let unnoted = matches!(seen.record, Some(Record::Whole { started: true, noted: false, .. }));
     let undo = [
         (seen.link, Step::RemoveLink),
@@ -281,11 +320,10 @@ fn down(keep: bool, seen: &Seen, failed: &[Step]) -> Next {
         (seen.home, Step::UnmountHome),
         (seen.root, Step::UnmountRoot),
         (unnoted, Step::NoteEnd),
-        (!seen.root && !keep && seen.overlay.is_some(), Step::DiscardOverlay),
-        (!seen.root && !keep && seen.other_overlays, Step::DiscardOthers),
-        (seen.record.is_some() && !leftovers(seen) && !unnoted, Step::Forget),
     ];
-    let todo = undo.iter().filter(|(there, _)| *there).map(|(_, step)| *step);
+    let forget = seen.record.is_some() && !leftovers(seen) && !unnoted && !overlays_left;
+    let undo = undo.into_iter().chain(overlays).chain([(forget, Step::Forget)]);
+    let todo = undo.filter(|(there, _)| *there).map(|(_, step)| step);
     let mut todo = todo.filter(|step| !failed.contains(step));
     todo.next().map_or(Next::Settled, Next::Do)
 }

@@ -17,7 +17,11 @@ use crate::{
 pub fn word(step: Step) -> &'static str {
     match step {
         Step::DiscardBase | Step::Unpack => "unpack",
-        Step::Record | Step::DiscardOverlay | Step::DiscardOthers | Step::Snapshot => "snapshot",
+        Step::Record
+        | Step::DiscardOverlay
+        | Step::DiscardOthers
+        | Step::DiscardLasting
+        | Step::Snapshot => "snapshot",
         Step::MountRoot | Step::MountHome | Step::AllowNetwork => "mount",
         Step::Start => "start",
         Step::Inject | Step::Prepare => "agent",
@@ -38,7 +42,9 @@ fn deed(step: Step) -> &'static str {
         Step::DiscardBase => "deleting the old base",
         Step::Unpack => "unpacking the image",
         Step::Record => "recording the start",
-        Step::DiscardOverlay | Step::DiscardOthers => "deleting the old overlay",
+        Step::DiscardOverlay | Step::DiscardOthers | Step::DiscardLasting => {
+            "deleting the old overlay"
+        }
         Step::Snapshot => "making the overlay",
         Step::MountRoot => "mounting the root",
         Step::MountHome => "mounting the home",

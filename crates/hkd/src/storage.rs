@@ -40,8 +40,14 @@ pub trait Driver: Debug + Send + Sync {
     fn discard_base(&self, layout: &Layout, di: &Di) -> linux::Result<()>;
     /// A VM's overlay of an image.
     fn overlay(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<Option<plan::Overlay>>;
-    /// Makes a VM's overlay for a run.
-    fn make_overlay(&self, layout: &Layout, di: &Di, vm: VmId, run: Run) -> linux::Result<()>;
+    /// Makes a VM's overlay for a run, or to outlive its runs.
+    fn make_overlay(
+        &self,
+        layout: &Layout,
+        di: &Di,
+        vm: VmId,
+        run: Option<Run>,
+    ) -> linux::Result<()>;
     /// Deletes an overlay. The caller has made sure that nothing runs on it.
     fn discard_overlay(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<()>;
     /// The folder that is mounted as the VM's root.

@@ -14,6 +14,7 @@ const EMPTY: Seen = Seen {
     base: None,
     overlay: None,
     other_overlays: false,
+    other_lasting: false,
     root: false,
     home: false,
     rules: false,
@@ -45,7 +46,8 @@ fn containers() -> Vec<Option<Container>> {
 }
 
 fn goals() -> Vec<Goal> {
-    let mut all = vec![Goal::Down { keep: true }, Goal::Down { keep: false }];
+    let mut all: Vec<Goal> =
+        [After::Keep, After::AsMade, After::Discard].map(|overlay| Goal::Down { overlay }).into();
     for (home, persistent) in [(true, false), (true, true), (false, false), (false, true)] {
         all.push(Goal::Up { run: Run(2), di: DiId(1), home, persistent });
     }
@@ -55,13 +57,18 @@ fn goals() -> Vec<Goal> {
 /// Every state there is, sane or not.
 fn every_seen(mut visit: impl FnMut(Seen)) {
     let bases = [None, Some(Base::Partial), Some(Base::Whole), Some(Base::Stale)];
-    let overlays =
-        [None, Some(Overlay::Partial), Some(Overlay::Of(Run(1))), Some(Overlay::Of(Run(2)))];
+    let overlays = [
+        None,
+        Some(Overlay::Partial),
+        Some(Overlay::Of(Run(1))),
+        Some(Overlay::Of(Run(2))),
+        Some(Overlay::Lasting),
+    ];
     for record in records() {
         for base in bases {
             for overlay in overlays {
                 for container in containers() {
-                    for bits in 0..64_u8 {
+                    for bits in 0..128_u8 {
                         let bit = |n: u8| bits & (1 << n) != 0;
                         visit(Seen {
                             record,
@@ -73,6 +80,7 @@ fn every_seen(mut visit: impl FnMut(Seen)) {
                             rules: bit(3),
                             link: bit(4),
                             groups: bit(5),
+                            other_lasting: bit(6),
                             container,
                         });
                     }
@@ -86,9 +94,9 @@ fn every_seen(mut visit: impl FnMut(Seen)) {
 fn outcomes(step: Step, goal: Goal, seen: Seen) -> (Seen, Vec<Seen>) {
     let mut done = seen;
     let mut halves = vec![seen];
-    let (run, di) = match goal {
-        Goal::Up { run, di, .. } => (run, di),
-        Goal::Down { .. } => (Run(0), DiId(0)),
+    let (run, di, persistent) = match goal {
+        Goal::Up { run, di, persistent, .. } => (run, di, persistent),
+        Goal::Down { .. } => (Run(0), DiId(0), false),
     };
     match step {
         Step::DiscardBase => done.base = None,
@@ -102,9 +110,10 @@ fn outcomes(step: Step, goal: Goal, seen: Seen) -> (Seen, Vec<Seen>) {
         }
         Step::DiscardOverlay => done.overlay = None,
         Step::DiscardOthers => done.other_overlays = false,
+        Step::DiscardLasting => done.other_lasting = false,
         Step::Snapshot => {
             halves.push(Seen { overlay: Some(Overlay::Partial), ..seen });
-            done.overlay = Some(Overlay::Of(run));
+            done.overlay = Some(if persistent { Overlay::Lasting } else { Overlay::Of(run) });
         }
         Step::MountRoot => done.root = true,
         Step::MountHome => done.home = true,
@@ -165,7 +174,8 @@ fn safe(step: Step, goal: Goal, seen: &Seen, lease: bool) -> Result<(), String> 
             check(lease, "without a lease")?;
             check(whole == Some((run, di, false, false)), "not what was recorded")?;
             let fits = match seen.overlay {
-                Some(Overlay::Of(of)) => persistent || of == run,
+                Some(Overlay::Of(of)) => of == run,
+                Some(Overlay::Lasting) => persistent,
                 _ => false,
             };
             check(fits, "on the wrong overlay")?;
@@ -185,24 +195,37 @@ fn safe(step: Step, goal: Goal, seen: &Seen, lease: bool) -> Result<(), String> 
             check(seen.overlay.is_none() && !seen.root, "over an old overlay")?;
             check(whole.is_some_and(|w| !w.2), "without a record")?;
         }
-        Step::MountRoot => check(matches!(seen.overlay, Some(Overlay::Of(_))), "of no overlay")?,
-        Step::DiscardOverlay | Step::DiscardOthers => {
+        Step::MountRoot => {
+            check(seen.overlay.is_some_and(|o| o != Overlay::Partial), "of no overlay")?;
+        }
+        Step::DiscardOverlay | Step::DiscardOthers | Step::DiscardLasting => {
             check(!seen.root, "under a mount")?;
             match goal {
-                Goal::Down { keep } => check(!keep, "that was to be kept")?,
+                Goal::Down { overlay } => {
+                    let lasts = match step {
+                        Step::DiscardOverlay => seen.overlay == Some(Overlay::Lasting),
+                        step => step == Step::DiscardLasting,
+                    };
+                    check(
+                        overlay == After::Discard || (overlay == After::AsMade && !lasts),
+                        "that was to be kept",
+                    )?;
+                }
                 Goal::Up { run, persistent, .. } => {
                     let wanted = match seen.overlay {
-                        Some(Overlay::Of(of)) => persistent || of == run,
+                        Some(Overlay::Of(of)) => of == run,
+                        Some(Overlay::Lasting) => persistent,
                         _ => false,
                     };
                     check(lease, "without a lease")?;
                     check(step != Step::DiscardOverlay || !wanted, "that was to be kept")?;
-                    check(step != Step::DiscardOthers || !persistent, "that was to be kept")?;
+                    check(step != Step::DiscardLasting || !persistent, "that was to be kept")?;
                 }
             }
         }
         Step::Forget => {
             check(!leftovers(seen), "with things left")?;
+            check(!owed(goal, seen), "before its overlay is gone")?;
             check(whole.is_none_or(|w| !w.2 || w.3), "before its end was noted")?;
         }
         Step::NoteEnd => check(whole.is_some_and(|w| w.2 && !w.3), "of nothing")?,
@@ -210,8 +233,23 @@ fn safe(step: Step, goal: Goal, seen: &Seen, lease: bool) -> Result<(), String> 
         Step::Unpack | Step::DiscardBase => check(seen.base != Some(Base::Whole), "a whole base")?,
         _ => {}
     }
-    let agent = matches!(step, Step::AskToStop | Step::Kill | Step::Inject | Step::Prepare);
-    check(agent || seen.container.is_none(), "under a living container")
+    let living = matches!(
+        step,
+        Step::AskToStop | Step::Kill | Step::Inject | Step::Prepare | Step::AllowNetwork
+    );
+    check(living || seen.container.is_none(), "under a living container")
+}
+
+/// Whether an overlay is there that is to go when this is the goal.
+fn owed(goal: Goal, seen: &Seen) -> bool {
+    let passing = matches!(seen.overlay, Some(Overlay::Partial | Overlay::Of(_)));
+    match goal {
+        Goal::Up { .. } | Goal::Down { overlay: After::Keep } => false,
+        Goal::Down { overlay: After::AsMade } => passing || seen.other_overlays,
+        Goal::Down { overlay: After::Discard } => {
+            seen.overlay.is_some() || seen.other_overlays || seen.other_lasting
+        }
+    }
 }
 
 /// From every state, every goal is reached in a bounded number of safe steps.
@@ -256,14 +294,11 @@ fn settled(goal: Goal, seen: &Seen, lease: bool) -> Result<(), String> {
         Goal::Up { run, .. } if lease => {
             let ours = matches!(seen.record, Some(Record::Whole { run: r, .. }) if r == run);
             let up = Container { agent: Agent::Ready, stopping: Stopping::No };
-            ours && seen.container == Some(up)
+            ours && seen.container == Some(up) && seen.rules
         }
-        Goal::Up { .. } | Goal::Down { keep: true } => {
-            seen.container.is_none() && seen.record.is_none() && !leftovers(seen)
-        }
-        Goal::Down { keep: false } => {
-            let clean = seen.overlay.is_none() && !seen.other_overlays;
-            seen.container.is_none() && seen.record.is_none() && !leftovers(seen) && clean
+        Goal::Up { .. } | Goal::Down { .. } => {
+            let gone = seen.container.is_none() && seen.record.is_none() && !leftovers(seen);
+            gone && !owed(goal, seen)
         }
     };
     if good { Ok(()) } else { Err(format!("{goal:?} settles at {seen:?}")) }
@@ -335,7 +370,10 @@ fn a_wanted_run_is_never_stopped() {
                 let goal = Goal::Up { run, di, home, persistent };
                 let step = next(goal, &seen, true, &[]);
                 assert!(
-                    matches!(step, Next::Settled | Next::Do(Step::Inject | Step::Prepare)),
+                    matches!(
+                        step,
+                        Next::Settled | Next::Do(Step::AllowNetwork | Step::Inject | Step::Prepare)
+                    ),
                     "{step:?} of {seen:?}"
                 );
             }
@@ -355,12 +393,15 @@ fn a_failing_step_holds_up_only_what_depends_on_it() {
         overlay: Some(Overlay::Of(Run(1))),
         ..EMPTY
     };
-    let goal = Goal::Down { keep: false };
+    let goal = Goal::Down { overlay: After::AsMade };
     let after = next(goal, &seen, true, &[Step::RemoveLink, Step::UnmountHome]);
     assert_eq!(after, Next::Do(Step::UnmountRoot));
     let stuck = Seen { root: false, ..seen };
     let after = next(goal, &stuck, true, &[Step::RemoveLink, Step::UnmountHome]);
     assert_eq!(after, Next::Do(Step::DiscardOverlay));
+    let after =
+        next(goal, &Seen { link: false, home: false, ..stuck }, true, &[Step::DiscardOverlay]);
+    assert_eq!(after, Next::Settled, "the record tells that the overlay is to go");
     let rest = Seen { overlay: None, ..stuck };
     let after = next(goal, &rest, true, &[Step::RemoveLink, Step::UnmountHome]);
     assert_eq!(after, Next::Settled, "the record outlives what could not be removed");
@@ -377,11 +418,11 @@ fn mutations_are_caught() {
     }
     let no_lease = |goal, seen: &Seen, _, failed: &[Step]| next(goal, seen, true, failed);
     let always_keep = |goal, seen: &Seen, lease, failed: &[Step]| match goal {
-        Goal::Down { .. } => next(Goal::Down { keep: true }, seen, lease, failed),
+        Goal::Down { .. } => next(Goal::Down { overlay: After::Keep }, seen, lease, failed),
         up @ Goal::Up { .. } => next(up, seen, lease, failed),
     };
     let never_keep = |goal, seen: &Seen, lease, failed: &[Step]| match goal {
-        Goal::Down { .. } => next(Goal::Down { keep: false }, seen, lease, failed),
+        Goal::Down { .. } => next(Goal::Down { overlay: After::Discard }, seen, lease, failed),
         up @ Goal::Up { .. } => next(up, seen, lease, failed),
     };
     let forgets_homes = |goal, seen: &Seen, lease, failed: &[Step]| match goal {
@@ -447,6 +488,7 @@ fn mutations_are_caught() {
         ("does not see the groups", Box::new(blind(|seen| seen.groups = false))),
         ("does not see the root", Box::new(blind(|seen| seen.root = false))),
         ("does not see other overlays", Box::new(blind(|seen| seen.other_overlays = false))),
+        ("does not see lasting overlays", Box::new(blind(|seen| seen.other_lasting = false))),
         (
             "believes an ended run goes on",
             Box::new(blind(|seen| {

@@ -12,6 +12,9 @@ use crate::{
     plan,
 };
 
+/// How an overlay is marked that outlives its runs: no run has this number.
+const LASTING: i64 = Run::NONE.0;
+
 /// The driver.
 #[derive(Debug)]
 pub struct Btrfs {
@@ -94,14 +97,23 @@ impl Driver for Btrfs {
         if self.linux.subvolume(&path)?.is_none() {
             return Ok(None);
         }
-        let tag = self.linux.tag(&path)?;
-        Ok(Some(tag.map_or(plan::Overlay::Partial, |run| plan::Overlay::Of(Run(run)))))
+        Ok(Some(match self.linux.tag(&path)? {
+            None => plan::Overlay::Partial,
+            Some(LASTING) => plan::Overlay::Lasting,
+            Some(run) => plan::Overlay::Of(Run(run)),
+        }))
     }
 
-    fn make_overlay(&self, layout: &Layout, di: &Di, vm: VmId, run: Run) -> linux::Result<()> {
+    fn make_overlay(
+        &self,
+        layout: &Layout,
+        di: &Di,
+        vm: VmId,
+        run: Option<Run>,
+    ) -> linux::Result<()> {
         let path = layout.overlay(di.id, vm);
         self.linux.snapshot(&layout.base(di), &path)?;
-        self.linux.set_tag(&path, run.0)
+        self.linux.set_tag(&path, run.map_or(LASTING, |run| run.0))
     }
 
     fn discard_overlay(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<()> {

@@ -149,6 +149,80 @@ async fn a_lasting_overlay_goes_on() {
     daemon.stop().await;
 }
 
+/// A setting that is taken back takes away nothing of what was to last; it is for the next start.
+#[tokio::test]
+async fn what_was_made_to_last_lasts_until_the_next_start() {
+    let world = World::new().await;
+    let vm = world.vm.id;
+    world.store.set_config("vm.overlay.persistent", "1").await.unwrap();
+    let daemon = world.daemon(None).await;
+    let first = world.start(vm, world.di.id).await;
+    world.until_up(vm, first).await;
+    world.stop(vm).await;
+    world.until_down(vm).await;
+    let lasting = overlay_line(&world);
+    world.store.set_config("vm.overlay.persistent", "0").await.unwrap();
+    daemon.stop().await;
+    let daemon = world.daemon(None).await;
+    until("the next daemon to look at the VM", async || {
+        let looked = daemon.fake.calls().iter().any(|call| call.name == "monitor");
+        looked.then_some(()).ok_or("not yet")
+    })
+    .await;
+    daemon.stop().await;
+    assert_eq!(overlay_line(&world), lasting);
+    let daemon = world.daemon(None).await;
+    let second = world.start(vm, world.di.id).await;
+    world.until_up(vm, second).await;
+    assert_ne!(overlay_line(&world), lasting);
+    world.stop(vm).await;
+    world.until_down(vm).await;
+    world.assert_nothing_left();
+    daemon.stop().await;
+}
+
+/// What a VM wrote goes with it, however long it was to last.
+#[tokio::test]
+async fn a_deleted_vm_takes_its_lasting_overlay_along() {
+    let world = World::new().await;
+    let vm = world.vm.id;
+    world.store.set_config("vm.overlay.persistent", "1").await.unwrap();
+    let daemon = world.daemon(None).await;
+    let run = world.start(vm, world.di.id).await;
+    world.until_up(vm, run).await;
+    world.stop(vm).await;
+    world.until_down(vm).await;
+    world.store.delete_vm(vm).await.unwrap();
+    until("the overlay to go", async || match world.machine.inventory() {
+        left if left.len() == 1 => Ok(()),
+        left => Err(left),
+    })
+    .await;
+    world.assert_nothing_left();
+    daemon.stop().await;
+}
+
+/// What a run that crashed wrote is kept for its next try, not longer.
+#[tokio::test]
+async fn what_a_crashed_run_wrote_goes_when_it_is_stopped() {
+    let world = World::new().await;
+    let vm = world.vm.id;
+    let daemon = world.daemon(None).await;
+    let run = world.start(vm, world.di.id).await;
+    world.until_up(vm, run).await;
+    world.machine.crash_inside(&world.desk());
+    world.until_ended(vm, Code::Crashed).await;
+    assert!(overlay_line(&world).contains(&format!("Some({run})")));
+    world.stop(vm).await;
+    until("the overlay to go", async || match world.machine.inventory() {
+        left if left.len() == 1 => Ok(()),
+        left => Err(left),
+    })
+    .await;
+    world.assert_nothing_left();
+    daemon.stop().await;
+}
+
 /// A VM that its user shut down is stopped, and stays so until somebody wants another run.
 #[tokio::test]
 async fn what_is_shut_down_inside_stays_down() {
