@@ -9,7 +9,7 @@ use model::{
 use store::Store;
 
 use crate::{
-    passwords::{Answer, Passwords, Question},
+    passwords::{Answer, BUSY, Passwords, Question},
     throttle::Throttle,
 };
 
@@ -43,9 +43,15 @@ pub enum Denied {
     /// No such user, a blocked one, one without a password, or the wrong one: which, is not told.
     #[error("wrong login or password")]
     BadCredentials,
-    /// Too many failures, or too many who wait.
-    #[error("too many failed logins: try again in {} seconds", .retry_after.as_secs().max(1))]
+    /// Too many failures.
+    #[error("too many failed logins: try again in {} seconds", .retry_after.as_secs())]
     Throttled {
+        /// How long to wait before the next try.
+        retry_after: Duration,
+    },
+    /// Too many who wait: nobody is to blame.
+    #[error("too many people are logging in now: try again in a moment")]
+    Busy {
         /// How long to wait before the next try.
         retry_after: Duration,
     },
@@ -73,9 +79,7 @@ impl Login {
         let Credentials { login, password, address } = credentials;
         let name = name_of(&login);
         let account = name.as_ref().map_or(login.as_str(), user::Login::as_str).to_owned();
-        self.passwords
-            .look(now, &account, &address)
-            .map_err(|retry_after| Denied::Throttled { retry_after })?;
+        self.passwords.look(now, &account, &address).map_err(throttled)?;
         let user = match name {
             Some(name) => self.store.password_hash(TenantId::DEFAULT, name.as_str()).await?,
             None => None,
@@ -84,9 +88,16 @@ impl Login {
         match self.passwords.check(question).await {
             Answer::Good(user) => Ok(user),
             Answer::Bad => Err(Denied::BadCredentials),
-            Answer::Later(retry_after) => Err(Denied::Throttled { retry_after }),
+            Answer::Later(wait) => Err(throttled(wait)),
+            Answer::Busy => Err(Denied::Busy { retry_after: BUSY }),
         }
     }
+}
+
+/// In whole seconds, as clients are told; and not too early.
+fn throttled(wait: Duration) -> Denied {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Denied::Throttled { retry_after: Duration::from_secs(seconds) }
 }
 
 /// The login without its tenant, if it can be a login at all.

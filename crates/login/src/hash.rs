@@ -1,10 +1,9 @@
-//! Making passwords and their hashes.
+//! The hashes of passwords.
 //!
 //! A hash is argon2id with the parameters the library recommends (19 MiB, two passes, one lane),
 //! written as a PHC string that carries them, so that they can be raised later.
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash};
-use rand::{CryptoRng, Rng};
 
 /// A password that cannot be hashed.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +26,7 @@ pub async fn hash(password: String) -> Result<String, HashError> {
 }
 
 /// Hashes a password with a salt that is used for nothing else. The result is a PHC string.
-pub fn hash_with_salt(password: &str, salt: [u8; 16]) -> Result<String, HashError> {
+pub(crate) fn hash_with_salt(password: &str, salt: [u8; 16]) -> Result<String, HashError> {
     Argon2::default()
         .hash_password_with_salt(password.as_bytes(), &salt)
         .map(|hash| hash.to_string())
@@ -43,19 +42,8 @@ pub(crate) fn verify(password: &str, hash: &str) -> Result<bool, password_hash::
     }
 }
 
-/// A password of 20 letters and digits that are not mistaken for each other: 115 bits.
-pub fn random_password(random: &mut impl CryptoRng) -> String {
-    const ALPHABET: &[u8; 54] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ346789";
-    (0..20)
-        .filter_map(|_| ALPHABET.get(random.random_range(0..ALPHABET.len())))
-        .map(|letter| char::from(*letter))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     #[tokio::test]
@@ -75,16 +63,5 @@ mod tests {
         let known = hash_with_salt("password", [7; 16]).unwrap();
         assert_eq!(known, hash_with_salt("password", [7; 16]).unwrap());
         assert_ne!(known, hash_with_salt("password", [8; 16]).unwrap());
-    }
-
-    #[test]
-    fn random_passwords_are_long_plain_and_new() {
-        let mut random = rand::rng();
-        let passwords: HashSet<String> = (0..100).map(|_| random_password(&mut random)).collect();
-        assert_eq!(passwords.len(), 100);
-        for password in &passwords {
-            assert_eq!(password.len(), 20);
-            assert!(password.chars().all(|c| c.is_ascii_alphanumeric() && !"0Oo1lI".contains(c)));
-        }
     }
 }

@@ -17,7 +17,7 @@ const WAITING_MAX: usize = 256;
 /// How many passwords are checked at once, at most: each takes 19 MiB and a core.
 const AT_ONCE_MAX: usize = 4;
 /// When to ask again after one was turned away unheard.
-const BUSY: Duration = Duration::from_secs(1);
+pub(crate) const BUSY: Duration = Duration::from_secs(1);
 
 /// Checks passwords.
 pub(crate) struct Passwords {
@@ -46,6 +46,7 @@ impl fmt::Debug for Passwords {
 
 /// What is to be checked.
 pub(crate) struct Question {
+    /// What time it was when the question came.
     pub(crate) now: Timestamp,
     /// The user with the login and the stored hash of the password, as far as there are such.
     pub(crate) user: Option<(User, Option<String>)>,
@@ -63,8 +64,10 @@ pub(crate) enum Answer {
     Good(User),
     /// No.
     Bad,
-    /// Ask again after this time.
+    /// Too many failures: ask again after this time.
     Later(Duration),
+    /// Too many who wait: ask again in a moment.
+    Busy,
 }
 
 impl Passwords {
@@ -102,13 +105,14 @@ impl Passwords {
             return Answer::Good(user);
         }
         let Ok(waiting) = Arc::clone(&self.waiting).try_acquire_owned() else {
-            return Answer::Later(BUSY);
+            return Answer::Busy;
         };
         let Ok(working) = Arc::clone(&self.working).acquire_owned().await else {
-            return Answer::Later(BUSY);
+            return Answer::Busy;
         };
         // Others may have failed while this one waited.
-        if let Err(wait) = self.look(question.now, &question.account, &question.address) {
+        let Question { now, account, address, .. } = &question;
+        if let Err(wait) = self.checker.throttle.look_again(*now, account, address) {
             return Answer::Later(wait);
         }
         let checker = Arc::clone(&self.checker);
@@ -117,7 +121,7 @@ impl Passwords {
             drop((waiting, working));
             answer
         });
-        done.await.unwrap_or(Answer::Later(BUSY))
+        done.await.unwrap_or(Answer::Busy)
     }
 
     /// How many hashes were computed.
@@ -131,9 +135,12 @@ impl Checker {
     /// The user, if this password was good a moment ago and the user may still come in.
     fn known(&self, question: &Question) -> Option<User> {
         let (user, hash) = question.user.as_ref().filter(|(user, _)| !user.blocked)?;
-        let known =
-            self.remembered().knows(question.now, user.id, hash.as_deref()?, &question.password);
-        known.then(|| user.clone())
+        let (now, password) = (question.now, &question.password);
+        if !self.remembered().knows(now, user.id, hash.as_deref()?, password) {
+            return None;
+        }
+        self.throttle.succeeded(now, &question.account, &question.address);
+        Some(user.clone())
     }
 
     /// Computes one hash, whoever asks, and compares it.
@@ -154,6 +161,7 @@ impl Checker {
         match user {
             Some((user, Some(hash))) if same && !user.blocked => {
                 self.remembered().remember(now, user.id, &hash, &password);
+                self.throttle.succeeded(now, &account, &address);
                 Answer::Good(user)
             }
             _ => {
@@ -166,5 +174,29 @@ impl Checker {
     /// They are whole after each step, so a panic elsewhere does not matter.
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_waited_long_does_not_turn_the_clock_back() {
+        const NOW: Timestamp = Timestamp(1_700_000_000_000);
+        let passwords = Passwords::new(Throttle::new(), [1; 32], [2; 16]);
+        let later = NOW.plus_millis(90_000);
+        for _ in 0..crate::throttle::ACCOUNT_FAILURES.get() {
+            passwords.checker.throttle.failed(later, "ada", "192.0.2.1");
+        }
+        let question = Question {
+            now: NOW,
+            user: None,
+            password: "bad".to_owned(),
+            account: "bob".to_owned(),
+            address: "192.0.2.2".to_owned(),
+        };
+        assert_eq!(passwords.check(question).await, Answer::Bad);
+        assert!(passwords.look(later, "ada", "192.0.2.1").is_err(), "the failures are forgotten");
     }
 }

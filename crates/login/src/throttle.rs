@@ -1,9 +1,12 @@
 //! How often one may be wrong.
 //!
-//! Only failures count. They are counted twice: for the account *from* the address, and for the
-//! address whatever the account. So whoever guesses is slowed down, and nobody can lock another
-//! person out from elsewhere. Those who share an address share its allowance, which is why that is
-//! the larger one. An IPv6 address counts as its /64, which is what one subscriber has.
+//! Only failures count. They are counted for the account *from* the address, and for the address
+//! whatever the account. So whoever guesses is slowed down, and nobody can lock another person out
+//! from elsewhere. Those who share an address share its allowance, which is why that is the larger
+//! one, and an account that was let in from there not long ago is held to its own allowance alone.
+//!
+//! An IPv6 address counts as its /64, which is what one network has. One subscriber may have as much
+//! as a /48, so that is counted as well, with an allowance larger again.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,14 +28,20 @@ use governor::{
 };
 use model::Timestamp;
 
+use crate::familiar::Familiar;
+
 /// Failures in a row that an account may have from one address.
-pub const ACCOUNT_FAILURES: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+pub(crate) const ACCOUNT_FAILURES: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
 /// How long it then takes until one more is allowed.
-pub const ACCOUNT_REFILL: Duration = Duration::from_secs(10);
+const ACCOUNT_REFILL: Duration = Duration::from_secs(10);
 /// Failures in a row that an address may have over all accounts.
-pub const ADDRESS_FAILURES: NonZeroU32 = NonZeroU32::new(20).expect("twenty is not zero");
+pub(crate) const ADDRESS_FAILURES: NonZeroU32 = NonZeroU32::new(20).expect("twenty is not zero");
 /// How long it then takes until one more is allowed.
-pub const ADDRESS_REFILL: Duration = Duration::from_secs(1);
+const ADDRESS_REFILL: Duration = Duration::from_secs(1);
+/// Failures in a row that an IPv6 /48 may have over all its networks.
+const SITE_FAILURES: NonZeroU32 = NonZeroU32::new(80).expect("eighty is not zero");
+/// How long it then takes until one more is allowed.
+const SITE_REFILL: Duration = Duration::from_millis(250);
 
 /// How many accounts or addresses are kept count of; beyond that, those with the fewest failures
 /// are forgotten.
@@ -47,7 +56,7 @@ const KEY_LENGTH: usize = 64;
 
 /// Counts failed logins.
 #[derive(Default)]
-pub struct Throttle {
+pub(crate) struct Throttle {
     /// `None` before the first question, which tells the time.
     counts: Mutex<Option<Counts>>,
 }
@@ -60,45 +69,76 @@ impl fmt::Debug for Throttle {
 
 impl Throttle {
     /// No failures yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Whether somebody at an address may try this account, and if not, after how long. Costs
-    /// nothing of the allowance.
-    pub fn look(&self, now: Timestamp, account: &str, address: &str) -> Result<(), Duration> {
-        let (account, address) = (key(account), network(address));
+    /// Whether somebody who has just come to an address may try this account, and if not, after how
+    /// long. Costs nothing of the allowance.
+    pub(crate) fn look(
+        &self,
+        now: Timestamp,
+        account: &str,
+        address: &str,
+    ) -> Result<(), Duration> {
+        {
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.take_if(|counts| now.millis_since(counts.last) < -CLOCK_SLACK_MILLIS);
+        }
+        self.look_again(now, account, address)
+    }
+
+    /// The same for somebody who came at `now` and has waited since, so that it may be later.
+    pub(crate) fn look_again(
+        &self,
+        now: Timestamp,
+        account: &str,
+        address: &str,
+    ) -> Result<(), Duration> {
+        let (account, Place { network, site }) = (key(account), place(address));
         let answers = self.with_counts(now, |counts| {
-            let by_address = counts.by_address.try_one(&address, false);
-            [by_address, counts.by_account.try_one(&(account, address), false)]
+            let stranger = !counts.familiar.knows(now, &account, &network);
+            [
+                site.filter(|_| stranger).map(|site| counts.by_site.try_one(&site, false)),
+                stranger.then(|| counts.by_address.try_one(&network, false)),
+                Some(counts.by_account.try_one(&(account, network), false)),
+            ]
         });
-        match answers.into_iter().filter_map(Result::err).max() {
+        match answers.into_iter().flatten().filter_map(Result::err).max() {
             None => Ok(()),
             Some(wait) => Err(wait),
         }
     }
 
-    /// Counts a failure.
-    pub fn failed(&self, now: Timestamp, account: &str, address: &str) {
-        let (account, address) = (key(account), network(address));
+    /// Counts a failure of somebody who came at `now`.
+    pub(crate) fn failed(&self, now: Timestamp, account: &str, address: &str) {
+        let (account, Place { network, site }) = (key(account), place(address));
         self.with_counts(now, |counts| {
             // One too many changes nothing: the allowance is used up either way.
-            let _ = counts.by_address.try_one(&address, true);
-            let _ = counts.by_account.try_one(&(account, address), true);
+            let _ = site.map(|site| counts.by_site.try_one(&site, true));
+            let _ = counts.by_address.try_one(&network, true);
+            let _ = counts.by_account.try_one(&(account, network), true);
         });
     }
 
-    /// Asks the counts with their clock at `now`. They are whole after each step, so a panic
-    /// elsewhere does not matter.
-    fn with_counts<T>(&self, now: Timestamp, ask: impl FnOnce(&Counts) -> T) -> T {
+    /// Notes that the account was let in: from this address it no longer suffers for the failures
+    /// of others.
+    pub(crate) fn succeeded(&self, now: Timestamp, account: &str, address: &str) {
+        let (account, network) = (key(account), place(address).network);
+        self.with_counts(now, |counts| counts.familiar.greet(now, account, network));
+    }
+
+    /// Asks the counts with their clock at `now`, or where it is when that is later. They are whole
+    /// after each step, so a panic elsewhere does not matter.
+    fn with_counts<T>(&self, now: Timestamp, ask: impl FnOnce(&mut Counts) -> T) -> T {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let usable = counts.take().filter(|it| now.millis_since(it.last) >= -CLOCK_SLACK_MILLIS);
-        let counts = counts.insert(usable.unwrap_or_else(|| Counts::new(now)));
+        let counts = counts.get_or_insert_with(|| Counts::new(now));
         if now > counts.last {
             counts.last = now;
             let since = now.millis_since(counts.start);
             counts.by_account.set_clock(since);
             counts.by_address.set_clock(since);
+            counts.by_site.set_clock(since);
         }
         ask(counts)
     }
@@ -109,6 +149,8 @@ struct Counts {
     last: Timestamp,
     by_account: Allowance<(String, String)>,
     by_address: Allowance<String>,
+    by_site: Allowance<String>,
+    familiar: Familiar,
 }
 
 impl Counts {
@@ -118,6 +160,8 @@ impl Counts {
             last: now,
             by_account: Allowance::new(ACCOUNT_FAILURES, ACCOUNT_REFILL),
             by_address: Allowance::new(ADDRESS_FAILURES, ADDRESS_REFILL),
+            by_site: Allowance::new(SITE_FAILURES, SITE_REFILL),
+            familiar: Familiar::new(),
         }
     }
 }
@@ -221,15 +265,26 @@ fn key(text: &str) -> String {
     text.trim().chars().take(KEY_LENGTH).flat_map(char::to_lowercase).collect()
 }
 
-/// Which subscriber an address belongs to. What is no address counts as itself.
-fn network(address: &str) -> String {
+/// What an address belongs to.
+struct Place {
+    /// The address itself, or the /64 of an IPv6 address.
+    network: String,
+    /// The /48 of an IPv6 address.
+    site: Option<String>,
+}
+
+/// Where somebody is. What is no address counts as itself.
+fn place(address: &str) -> Place {
     match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => address.to_string(),
+        Ok(IpAddr::V4(address)) => Place { network: address.to_string(), site: None },
         Ok(IpAddr::V6(address)) => {
             let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            Place {
+                network: format!("{a:x}:{b:x}:{c:x}:{d:x}::/64"),
+                site: Some(format!("{a:x}:{b:x}:{c:x}::/48")),
+            }
         }
-        Err(_) => key(address),
+        Err(_) => Place { network: key(address), site: None },
     }
 }
 
@@ -291,6 +346,39 @@ mod tests {
         assert_eq!(throttle.look(NOW, "ada", HERE), Err(Duration::from_secs(1)));
         assert_eq!(throttle.look(NOW.plus_millis(1000), "ada", HERE), Ok(()));
         assert_eq!(throttle.look(NOW, "ada", THERE), Ok(()));
+    }
+
+    #[test]
+    fn whoever_was_let_in_here_does_not_suffer_for_neighbours() {
+        for (here, elsewhere) in [(HERE, THERE), ("2001:db8:1:2::1", "2001:db8:1:3::1")] {
+            let throttle = Throttle::new();
+            throttle.succeeded(NOW, "ada", here);
+            for number in 0..200 {
+                throttle.failed(NOW, &format!("user{number}"), here);
+                throttle.failed(NOW, &format!("user{number}"), elsewhere);
+            }
+            assert!(throttle.look(NOW, "bob", here).is_err());
+            assert_eq!(throttle.look(NOW, "ada", here), Ok(()));
+            // Where she has not been she is a stranger.
+            assert!(throttle.look(NOW, "ada", elsewhere).is_err());
+            // She has her own allowance and no more.
+            fail(&throttle, NOW, "ada", here, 5);
+            assert_eq!(throttle.look(NOW, "ada", here), Err(Duration::from_secs(10)));
+        }
+    }
+
+    #[test]
+    fn networks_of_one_site_share_a_larger_allowance() {
+        let throttle = Throttle::new();
+        for network in 0..80 {
+            let address = format!("2001:db8:1:{network:x}::1");
+            assert_eq!(throttle.look(NOW, "ada", &address), Ok(()));
+            throttle.failed(NOW, "ada", &address);
+        }
+        let unused = "2001:db8:1:ffff::1";
+        assert_eq!(throttle.look(NOW, "ada", unused), Err(Duration::from_millis(250)));
+        assert_eq!(throttle.look(NOW.plus_millis(250), "ada", unused), Ok(()));
+        assert_eq!(throttle.look(NOW, "ada", "2001:db8:2::1"), Ok(()));
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::{future::Future, task::Poll};
 use model::user::User;
 
 use super::*;
-use crate::{hash_with_salt, throttle::ACCOUNT_FAILURES};
+use crate::{
+    hash::hash_with_salt,
+    throttle::{ACCOUNT_FAILURES, ADDRESS_FAILURES},
+};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const HERE: &str = "192.0.2.1";
@@ -146,8 +149,28 @@ async fn guessing_is_slowed_down_where_it_comes_from_and_nowhere_else() {
         let Denied::Throttled { retry_after } = denied else { panic!("{denied}") };
         assert_eq!(retry_after, Duration::from_secs(10));
     }
+    let denied = door.try_at(NOW.plus_millis(4_500), "ada", "good", HERE).await.unwrap_err();
+    assert_eq!(denied.to_string(), "too many failed logins: try again in 6 seconds");
     door.try_at(NOW, "ada", "good", "192.0.2.2").await.unwrap();
     door.try_at(NOW.plus_millis(10_000), "ada", "good", HERE).await.unwrap();
+}
+
+/// Somebody in the office guesses at names that do not exist.
+#[tokio::test]
+async fn a_neighbour_who_guesses_keeps_nobody_out_who_was_let_in_before() {
+    let door = Door::new().await;
+    door.try_now("ada", "good").await.unwrap();
+    for number in 0..ADDRESS_FAILURES.get() {
+        let answer = door.try_now(&format!("user{number}"), "bad").await;
+        assert!(matches!(answer, Err(Denied::BadCredentials)));
+    }
+    assert!(matches!(door.cost("stranger", "good").await, (0, Err(Denied::Throttled { .. }))));
+    assert!(matches!(door.cost("ada", "good").await, (0, Ok(_))), "it is remembered");
+    // Who guesses her password is still counted, and she with them.
+    for _ in 0..ACCOUNT_FAILURES.get() {
+        assert!(matches!(door.cost("ada", "bad").await, (1, Err(Denied::BadCredentials))));
+    }
+    assert!(matches!(door.cost("ada", "good").await, (0, Err(Denied::Throttled { .. }))));
 }
 
 #[tokio::test]
@@ -208,7 +231,7 @@ async fn too_many_who_wait_are_sent_away_unheard() {
     let others = door.login.passwords.waiting.acquire_many(all).await.unwrap();
     let (cost, answer) = door.cost("ada", "good").await;
     assert_eq!(cost, 0);
-    assert!(matches!(answer, Err(Denied::Throttled { .. })));
+    assert!(matches!(answer, Err(Denied::Busy { .. })));
     drop(others);
     door.try_now("ada", "good").await.unwrap();
 }
