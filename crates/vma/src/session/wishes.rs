@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::machine::Want;
 
-/// Longer than this nobody is kept waiting.
-const WAIT_MAX: Duration = Duration::from_mins(1);
+/// Longer than this nobody is kept waiting: before hkd gives up, which it does after a minute without
+/// a word, so that the reason is heard.
+const WAIT_MAX: Duration = Duration::from_secs(50);
 
 /// What is wished for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
