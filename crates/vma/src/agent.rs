@@ -5,6 +5,7 @@
 
 mod conversation;
 pub(crate) mod detach;
+mod progress;
 mod registry;
 mod watch;
 
@@ -13,7 +14,7 @@ use std::{
     os::unix::net::UnixListener,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -38,6 +39,13 @@ struct Agent {
     /// Where the session is.
     watch: watch::Watch,
     connections: AtomicUsize,
+}
+
+impl Agent {
+    /// Our turn to prepare the guest or to start a session.
+    fn busy(&self) -> MutexGuard<'_, ()> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The part `serve`, started by [`detach`]: the listening socket is our standard input, and who

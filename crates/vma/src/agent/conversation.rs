@@ -2,14 +2,14 @@
 
 use std::{
     os::{fd::AsFd, unix::net::UnixStream},
-    sync::{MutexGuard, PoisonError},
+    sync::PoisonError,
     time::Duration,
 };
 
 use wire::agent::{Ask, Guest, Tell, VERSION, failure};
 use wire::session::Parameters;
 
-use super::Agent;
+use super::{Agent, progress};
 use crate::{
     guest, init, log,
     peer::{Peer, PeerError},
@@ -18,6 +18,8 @@ use crate::{
 
 /// Longer than a supervisor lets anyone wait.
 const PATIENCE: Duration = Duration::from_secs(75);
+/// How often hkd is told again what is waited for. After a minute without a word it gives up.
+const REPEAT: Duration = Duration::from_secs(10);
 
 /// Serves `stream` until hkd closes it.
 pub(super) fn hold(agent: &Agent, stream: UnixStream) -> Result<(), PeerError> {
@@ -66,12 +68,8 @@ impl Conversation<'_> {
         self.agent.user.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn busy(&self) -> MutexGuard<'_, ()> {
-        self.agent.busy.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn prepare(&self, guest: Guest) -> Tell {
-        let _busy = self.busy();
+        let _busy = self.agent.busy();
         match guest::prepare(&guest) {
             Ok(()) => {
                 let mut user = self.agent.user.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,32 +96,39 @@ impl Conversation<'_> {
         if self.session.as_ref().is_some_and(|session| !session.has_closed()) {
             return Ok(());
         }
-        let hkd = &mut self.hkd;
-        let mut progress = |text: &str| {
+        let Some(user) = self.user() else {
+            // A session of before this agent's time can go on without it.
+            self.session = knock()?;
+            let text = "the guest has not been prepared for its user";
+            let missing = || failed(failure::STEP_FAILED, text);
+            return self.session.as_ref().map(|_| ()).ok_or_else(missing);
+        };
+        let (agent, hkd) = (self.agent, &mut self.hkd);
+        let launch = |progress: &mut dyn FnMut(&str)| {
+            let _busy = agent.busy();
+            launch::reach(&user, progress)
+        };
+        let mut tell = |text: &str| {
             // Whether hkd still listens shows when it gets the answer.
             let _ = hkd.send(&Tell::Progress { text: text.to_owned() });
         };
-        let user = self.agent.user.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let found = match user {
-            Some(user) => {
-                let _busy = self.agent.busy.lock().unwrap_or_else(PoisonError::into_inner);
-                launch::reach(&user, &mut progress).map_err(|error| {
-                    log::line(&error);
-                    error.tell()
-                })
-            }
-            // A session of before this agent's time can go on without it.
-            None => door::knock_anywhere().map_err(|_| {
-                failed(failure::STEP_FAILED, "the guest has not been prepared for its user")
-            }),
-        };
-        self.session = Some(found?);
+        let reached = progress::repeated("Reaching the session", REPEAT, launch, &mut tell);
+        let reached = reached.map_err(|error| {
+            failed(failure::STEP_FAILED, &format!("the guest has no room for a thread: {error}"))
+        })?;
+        self.session = Some(reached.map_err(|error| {
+            log::line(&error);
+            error.tell()
+        })?);
         Ok(())
     }
 
     fn open(&mut self) -> Result<(), PeerError> {
         if self.session.is_none() {
-            self.session = door::knock_anywhere().ok();
+            match knock() {
+                Ok(session) => self.session = session,
+                Err(answer) => return self.hkd.send(&answer),
+            }
         }
         if self.session.is_none() {
             return self.hkd.send(&failed(failure::SESSION_FAILED, "there is no session"));
@@ -133,12 +138,13 @@ impl Conversation<'_> {
 
     /// Passes a wish on that is fulfilled where there is no session.
     fn pass(&mut self, ask: &Ask) -> Result<(), PeerError> {
-        match door::knock_anywhere() {
-            Ok(session) => {
+        match knock() {
+            Ok(Some(session)) => {
                 self.session = Some(session);
                 self.put(ask)
             }
-            Err(_) => self.hkd.send(&Tell::Done),
+            Ok(None) => self.hkd.send(&Tell::Done),
+            Err(answer) => self.hkd.send(&answer),
         }
     }
 
@@ -182,6 +188,15 @@ impl Conversation<'_> {
 enum Trouble {
     Session(PeerError),
     Hkd(PeerError),
+}
+
+/// A conversation with the supervisor, if there is one; or what hkd is to be told.
+fn knock() -> Result<Option<Peer>, Tell> {
+    door::knock_anywhere().map_err(|error| {
+        let text = format!("the session in the guest is out of reach: {error}");
+        log::line(&text);
+        failed(failure::STEP_FAILED, &text)
+    })
 }
 
 fn failed(code: &str, text: &str) -> Tell {

@@ -46,7 +46,7 @@ impl Watch {
     /// Follows one session after the other. Does not return.
     pub(super) fn run(&self) {
         loop {
-            if let Ok(mut peer) = door::knock_anywhere() {
+            if let Ok(Some(mut peer)) = door::knock_anywhere() {
                 // However it ended, there is no session there any more, or the next look finds it.
                 let _ = self.follow(&mut peer);
                 self.set(Session::None);

@@ -37,10 +37,10 @@ fn provide_in(etc: &Path, user: &GuestUser, files: Files) -> Result<(), GuestErr
     let new_passwd = account_files::passwd(&old(&passwd)?, user, shell)?;
     let new_group = account_files::group(&old(&group)?, user)?;
     let new_shadow = account_files::shadow(&old(&shadow)?, &user.name);
-    let new_gshadow = file::read(&gshadow)?.map(|old| account_files::gshadow(&old, &user.name));
+    let of_group = file::read(&gshadow)?.map(|old| account_files::gshadow(&old, &user.name));
     // The account's line comes last, so that who sees it finds the rest.
     files.replace(&group, &new_group, 0o644)?;
-    if let Some(new) = new_gshadow {
+    if let Some(new) = of_group {
         files.replace(&gshadow, &new, 0o600)?;
     }
     files.replace(&shadow, &new_shadow, 0o600)?;

@@ -29,20 +29,36 @@ pub(crate) fn folder(uid: u32) -> PathBuf {
     Path::new(SESSIONS).join(uid.to_string())
 }
 
-/// A conversation with the supervisor of this user, if there is one.
-pub(crate) fn knock(uid: u32) -> io::Result<Peer> {
-    knock_at(&folder(uid), uid)
+/// A conversation with the supervisor of this user; nothing when there is none. Whether there is one
+/// cannot be told from an error: the session of one that is out of reach for now must not be taken
+/// for an orphan.
+pub(crate) fn knock(uid: u32) -> io::Result<Option<Peer>> {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    match knock_at(&folder(uid), uid) {
+        Ok(peer) => Ok(Some(peer)),
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A conversation with whichever supervisor there is: a guest has one user.
-pub(crate) fn knock_anywhere() -> io::Result<Peer> {
-    for entry in fs::read_dir(SESSIONS)? {
-        let uid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
-        if let Some(peer) = uid.and_then(|uid| knock(uid).ok()) {
-            return Ok(peer);
+pub(crate) fn knock_anywhere() -> io::Result<Option<Peer>> {
+    let entries = match fs::read_dir(SESSIONS) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    let mut out_of_reach = None;
+    for entry in entries {
+        let Some(uid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        match knock(uid) {
+            Ok(Some(peer)) => return Ok(Some(peer)),
+            Ok(None) => {}
+            Err(error) => out_of_reach = Some(error),
         }
     }
-    Err(io::ErrorKind::NotFound.into())
+    out_of_reach.map_or(Ok(None), Err)
 }
 
 fn knock_at(folder: &Path, uid: u32) -> io::Result<Peer> {

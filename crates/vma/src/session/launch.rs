@@ -30,8 +30,10 @@ use crate::{
 const UNIT: &str = "qvd-session.service";
 /// How long an image's own system may take to come up.
 const SYSTEM_MAX: Duration = Duration::from_secs(90);
-/// How long a login may take.
-const LOGIN_MAX: Duration = Duration::from_mins(1);
+/// How long a login may take: systemd begins it only when the image's own services are up.
+const LOGIN_MAX: Duration = Duration::from_mins(4);
+/// How long the service manager may take for an answer.
+const MANAGER_MAX: Duration = Duration::from_secs(30);
 /// Where we put ourselves, the first one from which programs may be started.
 const PROGRAM: [&str; 2] = ["/run/qvd/vma", "/var/lib/qvd/vma"];
 
@@ -44,6 +46,14 @@ pub(crate) enum LaunchError {
     /// Without systemd one of these two is needed.
     #[error("the image has neither systemd-run nor runuser nor su (Debian package util-linux)")]
     NoLogin,
+    /// There may be a session, but it cannot be spoken to now.
+    #[error("the session of {name} in the guest is out of reach: {error}")]
+    OutOfReach {
+        /// Whose.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
     /// Its own system does not come up.
     #[error("the system in the guest did not come up within {} seconds", SYSTEM_MAX.as_secs())]
     System,
@@ -93,7 +103,9 @@ impl LaunchError {
 /// A conversation with the supervisor of `user`, which is started if there is none. `progress` is
 /// told what takes time. One at a time.
 pub(crate) fn reach(user: &GuestUser, progress: &mut dyn FnMut(&str)) -> Result<Peer, LaunchError> {
-    if let Ok(peer) = door::knock(user.uid) {
+    let knocked = door::knock(user.uid)
+        .map_err(|error| LaunchError::OutOfReach { name: user.name.clone(), error })?;
+    if let Some(peer) = knocked {
         return Ok(peer);
     }
     let programs = requirements::look()?;
@@ -146,11 +158,12 @@ fn through_systemd(user: &GuestUser, words: &[String]) -> Result<(), LaunchError
         // A session that nobody answers for any more is on its way out, or should be.
         command::run(
             command::program(systemctl).args(["stop", "--no-ask-password", UNIT]),
-            Duration::from_secs(30),
+            MANAGER_MAX,
         )?;
     }
     let mut command = command::program(run);
-    command.args(["--quiet", "--collect", "--no-ask-password", "--unit", UNIT]);
+    // Without blocking: how the login gets on we see for ourselves.
+    command.args(["--quiet", "--collect", "--no-block", "--no-ask-password", "--unit", UNIT]);
     command.arg(format!("--description=Desktop of {}", user.name));
     command.arg(format!("--property=User={}", user.name));
     command.arg(format!("--property=PAMName={}", pam_service()));
@@ -167,7 +180,7 @@ fn through_systemd(user: &GuestUser, words: &[String]) -> Result<(), LaunchError
         "--setenv=XDG_SESSION_CLASS=user",
         "--",
     ]);
-    command::run(command.args(words), LOGIN_MAX)?;
+    command::run(command.args(words), MANAGER_MAX)?;
     Ok(())
 }
 
@@ -182,12 +195,18 @@ fn pam_service() -> &'static str {
 /// How the unit ended; nothing while it runs or is about to.
 fn unit_result() -> Option<String> {
     let mut command = command::program(find("systemctl")?);
-    command.args(["show", "--property=ActiveState,Result", UNIT]);
+    command.args(["show", "--property=ActiveState,Result,Job", UNIT]);
     // A manager too busy to answer has not said that it ended.
     let shown = command::run(&mut command, Duration::from_secs(10)).ok()?;
+    result_shown(&shown)
+}
+
+/// The same from what `systemctl show` says, its lines joined by `; `.
+fn result_shown(shown: &str) -> Option<String> {
     let value = |name: &str| shown.split("; ").find_map(|line| line.strip_prefix(name));
-    match value("ActiveState=")? {
-        "inactive" | "failed" => Some(value("Result=").unwrap_or("unknown").to_owned()),
+    match (value("ActiveState=")?, value("Job=").unwrap_or("0")) {
+        ("inactive" | "failed", "0" | "") => Some(value("Result=").unwrap_or("unknown").to_owned()),
+        // With a job it waits for others to come up.
         _ => None,
     }
 }
@@ -212,7 +231,7 @@ fn wait(user: &GuestUser, ended: &mut dyn FnMut() -> Option<String>) -> Result<P
     let end = Instant::now() + LOGIN_MAX;
     let mut looks = 0_u32;
     loop {
-        if let Ok(peer) = door::knock(user.uid) {
+        if let Ok(Some(peer)) = door::knock(user.uid) {
             return Ok(peer);
         }
         looks += 1;
@@ -295,4 +314,24 @@ fn install() -> Result<PathBuf, LaunchError> {
 fn file(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LaunchError {
     let path = path.display().to_string();
     move |error| LaunchError::File { verb, path, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_that_waits_for_its_turn_has_not_ended() {
+        let result = |shown: &str| result_shown(shown);
+        assert_eq!(result("Result=success; ActiveState=inactive; Job=107"), None);
+        assert_eq!(result("Result=success; ActiveState=activating; Job=107"), None);
+        assert_eq!(result("Result=success; ActiveState=active"), None);
+        for gone in [
+            "ActiveState=failed; Result=exit-code",
+            "Result=exit-code; ActiveState=inactive; Job=0",
+        ] {
+            assert_eq!(result(gone).as_deref(), Some("exit-code"), "{gone}");
+        }
+        assert_eq!(result("nonsense"), None);
+    }
 }

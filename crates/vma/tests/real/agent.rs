@@ -113,6 +113,23 @@ fn a_session_outlives_its_agents() {
     let client = screen.client(&guest.folder(), &mut agent);
     follower.until(Session::Connected);
 
+    // Something in the way of the agent is not taken for the session's end, by none of its parts.
+    let desktop = guest.shell("pgrep -xf 'sleep 1001'");
+    assert_eq!(agent.ask(&Ask::Prepare(wanted())), Tell::Done);
+    let control = "/run/qvd/session/61234/control";
+    guest.shell(&format!("mv {control} {control}.away && mkdir {control}"));
+    for ask in [start(), Ask::Open, Ask::Suspend, Ask::End] {
+        match Caller::new(&newer).ask(&ask) {
+            Tell::Failed { code, text } => {
+                assert_eq!(code, failure::STEP_FAILED, "{text}");
+                assert!(text.contains("out of reach"), "{text}");
+            }
+            other => panic!("{ask:?}: {other:?}"),
+        }
+    }
+    guest.shell(&format!("rmdir {control} && mv {control}.away {control}"));
+    assert_eq!(guest.shell("pgrep -xf 'sleep 1001'"), desktop);
+
     assert_eq!(agent.ask(&Ask::End), Tell::Done);
     follower.until(Session::None);
     drop(client);
