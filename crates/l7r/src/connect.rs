@@ -33,7 +33,7 @@ use crate::{
     listen::Shared,
     presence::Presence,
     relay::{self, End},
-    serve::{accepts, refusal},
+    serve::{accepts, login, refusal},
     visitor::{Leave, Visitor},
     waiting::{Interrupted, Waiting},
 };
@@ -111,8 +111,10 @@ async fn negotiate<'a>(
     let mut asked = waiting.until(asking).await?.map_err(|error| refused(&error))?;
     let (vm, run, connection, parameters) = loop {
         let answer = waiting.until(asked.next()).await?.map_err(|error| refused(&error))?;
-        if accepts(&answer) {
-            waiting.known();
+        if accepts(&answer)
+            && let Some(login) = login(question)
+        {
+            waiting.known(login, &shared.logins);
         }
         match answer {
             Answer::Progress { text } => waiting.say(&text),

@@ -16,7 +16,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `listen` | accepts, within limits; ends everything on a stop |
-//! | `seats` | how many strangers one address may keep |
+//! | `seats` | how many connections one address and one login may keep |
 //! | `tls`, `certificate` | the TLS side; reads a new certificate without a restart |
 //! | `visitor` | one client: its requests in, its answers out |
 //! | `serve` | which request gets which answer |

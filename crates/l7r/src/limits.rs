@@ -2,13 +2,26 @@
 
 use std::time::Duration;
 
+/// As many connections as are of use to one host.
+const CONNECTIONS_MAX: usize = 8192;
+
+/// What a client that is attached takes: its own connection, one to the api, one to the desktop.
+const DESCRIPTORS_EACH: usize = 3;
+
+/// What is needed beside the clients, and for a moment while a desktop is handed over.
+const DESCRIPTORS_ASIDE: usize = 64;
+
 /// Times and numbers. The defaults are for production; tests shorten them.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once; more wait in the kernel's queue. Each takes up to three descriptors.
+    /// Connections at once; more wait in the kernel's queue. Those that have not said who they are
+    /// have half of it at most.
     pub connections: usize,
-    /// Connections at once from one address (an IPv6 /64) that have not said who they are.
+    /// Connections at once from one address or IPv6 /64 that have not said who they are; an IPv6 /48
+    /// has four times as many.
     pub strangers_per_address: usize,
+    /// Connections at once of one login. More count for their address, as if they were strangers.
+    pub connections_per_login: usize,
     /// For the TLS handshake.
     pub handshake: Duration,
     /// For a request's head, and for whatever a client is slow to read.
@@ -39,8 +52,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 8192,
+            connections: CONNECTIONS_MAX,
             strangers_per_address: 128,
+            connections_per_login: 64,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
             idle: Duration::from_mins(10),
@@ -53,6 +67,28 @@ impl Default for Limits {
             linger: Duration::from_secs(2),
             reconnect: Duration::from_millis(500),
             reload: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Limits {
+    /// The defaults for a process that may have so many descriptors.
+    pub fn within(descriptors: usize) -> Self {
+        let room = descriptors.saturating_sub(DESCRIPTORS_ASIDE) / DESCRIPTORS_EACH;
+        Self { connections: room.clamp(1, CONNECTIONS_MAX), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_no_room_for_more_clients_than_descriptors() {
+        for (descriptors, connections) in
+            [(0, 1), (64, 1), (1024, 320), (4096, 1344), (1 << 20, 8192), (usize::MAX, 8192)]
+        {
+            assert_eq!(Limits::within(descriptors).connections, connections, "{descriptors}");
         }
     }
 }

@@ -15,10 +15,10 @@ use crate::{
     Config, Limits,
     connect::connect,
     relay::Pool,
-    seats::{Seat, Seats},
+    seats::{Logins, Strangers},
     serve::serve,
     tls::Tls,
-    visitor::Visitor,
+    visitor::{Stranger, Visitor},
 };
 
 /// How long connections get to notice that they end.
@@ -33,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) api_socket: PathBuf,
     pub(crate) hkd_socket: PathBuf,
     pub(crate) limits: Limits,
+    pub(crate) logins: Logins,
     pub(crate) pool: Pool,
 }
 
@@ -45,8 +46,10 @@ pub(crate) async fn listen(
     config.listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(config.listener)?;
     let acceptor = tls.acceptor();
-    let seats = Seats::new(config.limits.strangers_per_address);
-    let room = Arc::new(Semaphore::new(config.limits.connections));
+    let seats = Strangers::new(config.limits.strangers_per_address);
+    let connections = config.limits.connections;
+    let room = Arc::new(Semaphore::new(connections));
+    let strangers = Arc::new(Semaphore::new((connections / 2).max(1)));
     let tasks = TaskTracker::new();
     tasks.spawn({
         let (shutdown, every) = (shutdown.clone(), config.limits.reload);
@@ -57,20 +60,26 @@ pub(crate) async fn listen(
     let shared = Arc::new(Shared {
         api_socket: config.api_socket,
         hkd_socket: config.hkd_socket,
+        logins: Logins::new(config.limits.connections_per_login),
         limits: config.limits,
         pool: Pool::default(),
     });
-    tracing::info!(address = %listener.local_addr()?, "listening for clients");
-    while let Some((stream, address, permit)) =
-        shutdown.run_until_cancelled(next(&listener, &room)).await
+    tracing::info!(address = %listener.local_addr()?, connections, "listening for clients");
+    let next = || async {
+        let permits = (free(&room).await, free(&strangers).await);
+        (permits, accept(&listener).await)
+    };
+    while let Some(((place, permit), (stream, address))) =
+        shutdown.run_until_cancelled(next()).await
     {
         // One address beyond its share is dropped without a word: a word costs a handshake.
         let Some(seat) = seats.take(address) else { continue };
-        let client = client(stream, address, seat, acceptor.clone(), Arc::clone(&shared));
+        let stranger = Stranger::new(seat, permit);
+        let client = client(stream, address, stranger, acceptor.clone(), Arc::clone(&shared));
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
             shutdown.run_until_cancelled(client).await;
-            drop(permit);
+            drop(place);
         });
     }
     drop(listener);
@@ -81,15 +90,16 @@ pub(crate) async fn listen(
     Ok(())
 }
 
-/// The next client, once there is room for it.
-async fn next(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
-    let permit = Arc::clone(room).acquire_owned().await.expect("nobody closes the semaphore");
+/// A place, once there is one.
+async fn free(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    Arc::clone(places).acquire_owned().await.expect("nobody closes the semaphore")
+}
+
+/// The next client.
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => return (stream, address.ip().to_canonical(), permit),
+            Ok((stream, address)) => return (stream, address.ip().to_canonical()),
             Err(error) => {
                 if is_shortage(&error) {
                     tracing::warn!(%error, "cannot accept a client now");
@@ -111,7 +121,7 @@ fn is_shortage(error: &io::Error) -> bool {
 async fn client(
     stream: TcpStream,
     address: IpAddr,
-    seat: Seat,
+    stranger: Stranger,
     acceptor: TlsAcceptor,
     shared: Arc<Shared>,
 ) {
@@ -123,7 +133,7 @@ async fn client(
     let handshake = Box::pin(timeout(shared.limits.handshake, acceptor.accept(stream)));
     // Whoever fails here is no client of ours; that is of no interest to anyone.
     let Ok(Ok(stream)) = handshake.await else { return };
-    let visitor = Visitor::new(stream, address, seat, &shared.limits);
+    let visitor = Visitor::new(stream, address, stranger, &shared.limits);
     if let Some((visitor, question)) = Box::pin(serve(visitor, &shared)).await {
         Box::pin(connect(visitor, &shared, question)).await;
     }

@@ -5,13 +5,10 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use wire::broker::{Answer, Order, Report, Request};
 
-use crate::{
-    ask::{AskError, Asked},
-    listen::Shared,
-};
+use crate::{ask::Asked, listen::Shared};
 
 /// How long a report may take: the relay does not wait for an api that hangs.
 const REPORT: Duration = Duration::from_secs(2);
@@ -25,12 +22,19 @@ pub(crate) struct Presence<'a> {
     shared: &'a Shared,
     connection: String,
     asked: Option<Asked>,
+    /// Whether the api has yet to answer that it noted the connection again.
+    reported: bool,
+    /// When to ask again, and the pause after that.
+    again: Instant,
+    pause: Duration,
 }
 
 impl<'a> Presence<'a> {
     /// The connection the api has just named.
     pub(crate) fn new(shared: &'a Shared, connection: String, asked: Asked) -> Self {
-        Self { shared, connection, asked: Some(asked) }
+        let pause = shared.limits.reconnect;
+        let again = Instant::now();
+        Self { shared, connection, asked: Some(asked), reported: false, again, pause }
     }
 
     /// Reports, if the api is there to hear it. If it is not, the end of the socket says the same.
@@ -38,41 +42,57 @@ impl<'a> Presence<'a> {
         if let Some(asked) = &mut self.asked
             && !matches!(timeout(REPORT, asked.say(&report)).await, Ok(Ok(())))
         {
-            self.asked = None;
+            self.lost();
         }
     }
 
     /// Waits until the api wants the connection to end, and says why. May be dropped and called
-    /// again.
+    /// again: what was asked stays asked, because the api takes the end of a question for the end of
+    /// the connection.
     pub(crate) async fn ended(&mut self) -> String {
-        let first = self.shared.limits.reconnect;
-        let mut pause = first;
         loop {
-            if let Some(asked) = &mut self.asked {
+            let Some(asked) = &mut self.asked else {
+                self.report_again().await;
+                continue;
+            };
+            if self.reported {
+                match asked.next().await {
+                    Ok(Answer::Done { .. }) => {
+                        self.reported = false;
+                        self.pause = self.shared.limits.reconnect;
+                    }
+                    Ok(Answer::Refused { status: 409, text, .. }) => return text,
+                    // An api that does not know what it is asked may still learn; the session stays.
+                    Ok(_) | Err(_) => self.lost(),
+                }
+            } else {
                 match asked.next().await {
                     Ok(Order::End { text }) => return text,
                     Err(error) => {
                         tracing::debug!(%error, "lost the api");
-                        self.asked = None;
+                        self.lost();
                     }
                 }
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(first * SLOWEST);
-            match self.resume().await {
-                Ok(Answer::Done { .. }) => pause = first,
-                Ok(Answer::Refused { status: 409, text, .. }) => return text,
-                // An api that does not know what it is asked may still learn; the session stays.
-                Ok(_) | Err(_) => self.asked = None,
             }
         }
     }
 
-    async fn resume(&mut self) -> Result<Answer, AskError> {
+    /// The api is away: it is asked again after a pause, which grows.
+    fn lost(&mut self) {
+        self.asked = None;
+        self.again = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(self.shared.limits.reconnect * SLOWEST);
+    }
+
+    async fn report_again(&mut self) {
+        sleep_until(self.again).await;
         let question = Request::Resumed { connection: self.connection.clone() };
-        let mut asked = Asked::ask(&self.shared.api_socket, &question).await?;
-        let answer = asked.next().await?;
-        self.asked = Some(asked);
-        Ok(answer)
+        match Asked::ask(&self.shared.api_socket, &question).await {
+            Ok(asked) => {
+                self.asked = Some(asked);
+                self.reported = true;
+            }
+            Err(_) => self.lost(),
+        }
     }
 }

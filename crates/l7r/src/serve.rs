@@ -31,6 +31,9 @@ const LOGIN_MAX: usize = 1024;
 /// The longest name of a connection to resume, in bytes.
 const CONNECTION_MAX: usize = 128;
 
+/// The request after whose answer the connection is closed, whatever the answer.
+const CONNECT: &str = "/qvd/connect_to_vm";
+
 const NO_SUCH_VM: &str = "The requested virtual machine does not exist";
 
 /// Answers one request after another, until the client leaves or wants a desktop: then what it asks
@@ -53,55 +56,93 @@ pub(crate) async fn serve(mut visitor: Visitor, shared: &Shared) -> Option<(Visi
         };
         tracing::debug!(address = %visitor.address, path = request.path, "request");
         let answered = match question(&request, visitor.address) {
-            Err(response) => Ok(response),
             Ok(question @ Question::Connect { .. }) => return Some((visitor, question)),
             Ok(question) => ask(&mut visitor, shared, &question).await,
+            Err(Fault { response, first: None }) => Ok(response),
+            Err(Fault { response, first: Some(first) }) => {
+                let said = ask(&mut visitor, shared, &first).await;
+                said.map(|said| if said.status() == 200 { response } else { said })
+            }
         };
         let Ok(response) = answered else { return None };
         if visitor.answer(&response).await.is_err() {
             return None;
         }
+        // One client of the family ends waiting for a desktop only when the connection is closed.
         // Where a body would end is open to dispute, so nothing behind it is read.
-        if request.closes() || request.has_body() {
+        if request.path == CONNECT || request.closes() || request.has_body() {
             visitor.close().await;
             return None;
         }
     }
 }
 
-/// What to ask the api, or the answer that needs no asking. The order of the checks is the
-/// protocol's.
-fn question(request: &Request, address: IpAddr) -> Result<Question, Response> {
+/// Why a request is not passed on.
+#[derive(Debug, PartialEq, Eq)]
+struct Fault {
+    response: Response,
+    /// What the api is to be asked before: its no to that, as to a wrong password, is the answer.
+    first: Option<Box<Question>>,
+}
+
+impl From<Response> for Fault {
+    fn from(response: Response) -> Self {
+        Self { response, first: None }
+    }
+}
+
+impl Fault {
+    /// A fault that only those hear of whose password is right.
+    fn after(who: Credentials, response: Response) -> Self {
+        Self { response, first: Some(Box::new(Question::List { who })) }
+    }
+}
+
+/// What to ask the api, or what is wrong. The order of the checks is the protocol's.
+fn question(request: &Request, address: IpAddr) -> Result<Question, Fault> {
     if !request.path.starts_with("/qvd/") {
         let text = "This is the door to QVD desktops. Connect with a QVD client";
-        return Err(Response::text(404, text));
+        return Err(Response::text(404, text).into());
     }
     if ["Origin", "Sec-Fetch-Site"].iter().any(|name| request.headers.get(name).is_some()) {
-        return Err(Response::text(403, "Web pages may not ask here"));
+        return Err(Response::text(403, "Web pages may not ask here").into());
     }
     if request.has_body() {
-        return Err(Response::text(400, "A request of the QVD protocol has no body"));
+        return Err(Response::text(400, "A request of the QVD protocol has no body").into());
     }
     match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/qvd/ping") => Ok(Question::Ping),
         ("GET", "/qvd/list_of_vm") => Ok(Question::List { who: who(request, address)? }),
         ("GET", "/qvd/stop_vm") => {
             let who = who(request, address)?;
-            Ok(Question::Stop { who, vm: id(request)? })
-        }
-        ("GET", "/qvd/connect_to_vm") => {
-            let who = who(request, address)?;
-            if !request.upgrades() {
-                let text = "Ask with the headers Connection: Upgrade and Upgrade: QVD/1.0";
-                return Err(Response::text(426, text));
+            match id(request) {
+                Ok(vm) => Ok(Question::Stop { who, vm }),
+                Err(response) => Err(Fault::after(who, response)),
             }
-            let vm = id(request)?.ok_or_else(|| Response::text(422, "parameter id is missing"))?;
-            let parameters = Parameters::from_query(&request.query)
-                .map_err(|error| Response::text(403, &error.to_string()))?;
-            Ok(Question::Connect { who, vm, parameters, resume: resume(request)? })
         }
-        _ => Err(Response::text(404, "The QVD protocol has no such request")),
+        ("GET", CONNECT) => {
+            let who = who(request, address)?;
+            match desktop(request) {
+                Ok((vm, parameters, resume)) => {
+                    Ok(Question::Connect { who, vm, parameters, resume })
+                }
+                Err(response) => Err(Fault::after(who, response)),
+            }
+        }
+        _ => Err(Response::text(404, "The QVD protocol has no such request").into()),
     }
+}
+
+/// Which desktop is wanted, how, and the connection to go on from.
+fn desktop(request: &Request) -> Result<(i64, Parameters, Option<String>), Response> {
+    if !request.upgrades() {
+        let text = "Ask with the headers Connection: Upgrade and Upgrade: QVD/1.0";
+        return Err(Response::text(426, text));
+    }
+    let vm = id(request)?.ok_or_else(|| Response::text(422, "parameter id is missing"))?;
+    let parameters = Parameters::from_query(&request.query)
+        .map_err(|error| Response::text(403, &error.to_string()))?;
+    Ok((vm, parameters, resume(request)?))
 }
 
 /// Login and password.
@@ -180,8 +221,10 @@ async fn answer(
             Ok(answer) => answer,
             Err(error) => return Ok(Err(error)),
         };
-        if accepts(&answer) && *question != Question::Ping {
-            waiting.known();
+        if accepts(&answer)
+            && let Some(login) = login(question)
+        {
+            waiting.known(login, &shared.logins);
         }
         return Ok(Ok(match (answer, question) {
             (Answer::Progress { text }, _) => {
@@ -199,6 +242,16 @@ async fn answer(
                 Response::text(500, "The administration service gave an answer of another kind")
             }
         }));
+    }
+}
+
+/// Who asks, if that is said.
+pub(crate) fn login(question: &Question) -> Option<&str> {
+    match question {
+        Question::List { who } | Question::Connect { who, .. } | Question::Stop { who, .. } => {
+            Some(&who.login)
+        }
+        Question::Ping | Question::Resumed { .. } => None,
     }
 }
 
@@ -231,18 +284,35 @@ mod tests {
     const LOGIN: &str = "Authorization: Basic YW5uOng=\n";
     const UPGRADE: &str = "Connection: Upgrade\nUpgrade: QVD/1.0\n";
 
-    fn asked(target: &str, headers: &str) -> Result<Question, u16> {
+    fn asked(target: &str, headers: &str) -> Result<Question, Fault> {
         let mut reader = RequestReader::default();
         reader.push(format!("{target} HTTP/1.1\n{headers}\n").as_bytes());
         let request = reader.poll().unwrap().unwrap();
-        question(&request, [192, 0, 2, 1].into()).map_err(|response| response.status())
+        question(&request, [192, 0, 2, 1].into())
+    }
+
+    /// The status of the answer, and whether the password must be right to hear it.
+    fn fault(target: &str, headers: &str) -> (u16, bool) {
+        let Fault { response, first } = asked(target, headers).unwrap_err();
+        if let Some(first) = &first {
+            assert_eq!(**first, Question::List { who: ann() });
+        }
+        (response.status(), first.is_some())
+    }
+
+    fn ann() -> Credentials {
+        Credentials {
+            login: "ann".to_owned(),
+            password: "x".to_owned(),
+            address: "192.0.2.1".to_owned(),
+        }
     }
 
     #[test]
     fn checks_come_in_the_order_of_the_protocol() {
         let connect = "GET /qvd/connect_to_vm";
         let both = format!("{LOGIN}{UPGRADE}");
-        let cases = [
+        for (target, headers, status) in [
             ("GET /", "", 404),
             ("GET /index.html", "Origin: https://x\n", 404),
             ("POST /qvd/ping", "", 404),
@@ -254,27 +324,26 @@ mod tests {
             ("GET /qvd/list_of_vm", "Cookie: session=x\n", 401),
             ("GET /qvd/list_of_vm", "Authorization: Basic YW5uOng=\nContent-Length: 1\n", 400),
             (connect, "", 401),
+            ("GET /qvd/stop_vm", "", 401),
+        ] {
+            assert_eq!(fault(target, headers), (status, false), "{target} {headers}");
+        }
+        for (target, headers, status) in [
             (connect, LOGIN, 426),
             (connect, &both, 422),
             ("GET /qvd/connect_to_vm?id=", &both, 422),
             ("GET /qvd/connect_to_vm?id=x&shell=1", &both, 404),
             ("GET /qvd/connect_to_vm?id=1&shell=1", &both, 403),
             ("GET /qvd/connect_to_vm?id=1&resume=../x", &both, 422),
-            ("GET /qvd/stop_vm", "", 401),
             ("GET /qvd/stop_vm?id=9e9", LOGIN, 404),
-        ];
-        for (target, headers, status) in cases {
-            assert_eq!(asked(target, headers), Err(status), "{target} {headers}");
+        ] {
+            assert_eq!(fault(target, headers), (status, true), "{target} {headers}");
         }
     }
 
     #[test]
     fn questions_carry_what_the_client_said() {
-        let who = Credentials {
-            login: "ann".to_owned(),
-            password: "x".to_owned(),
-            address: "192.0.2.1".to_owned(),
-        };
+        let who = ann();
         assert_eq!(asked("GET /qvd/ping?", ""), Ok(Question::Ping));
         assert_eq!(asked("GET /qvd/list_of_vm?", LOGIN), Ok(Question::List { who: who.clone() }));
         assert_eq!(
@@ -296,7 +365,7 @@ mod tests {
         use wire::head::Login;
         let login = Login { login: "ann".to_owned(), password: "\0".repeat(LOGIN_MAX + 1) };
         let header = format!("Authorization: {}\n", login.header());
-        assert_eq!(asked("GET /qvd/list_of_vm", &header), Err(401));
+        assert_eq!(fault("GET /qvd/list_of_vm", &header), (401, false));
     }
 
     #[test]

@@ -11,15 +11,40 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
     time::timeout,
 };
 use tokio_rustls::server::TlsStream;
 use wire::head::{Request, RequestError, RequestReader, Response};
 
-use crate::{Limits, seats::Seat};
+use crate::{
+    Limits,
+    seats::{Logins, Network, Seat},
+};
 
 /// How much a client may send while it waits for an answer; it is not read further then.
 const EARLY_MAX: usize = 16 * 1024;
+
+/// What a client that has not said who it is takes up.
+#[derive(Debug)]
+pub(crate) struct Stranger {
+    _seat: Seat<Network>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Stranger {
+    /// A seat of its address, and a place among all strangers.
+    pub(crate) fn new(seat: Seat<Network>, permit: OwnedSemaphorePermit) -> Self {
+        Self { _seat: seat, _permit: permit }
+    }
+}
+
+/// Whom a connection counts for.
+#[derive(Debug)]
+enum Standing {
+    Stranger { _place: Stranger },
+    Known { _seat: Seat<String> },
+}
 
 /// A client's connection, and what it has said so far.
 #[derive(Debug)]
@@ -28,7 +53,7 @@ pub(crate) struct Visitor {
     reader: RequestReader,
     early: usize,
     pub(crate) address: IpAddr,
-    seat: Option<Seat>,
+    standing: Standing,
     head: Duration,
     idle: Duration,
 }
@@ -58,17 +83,23 @@ impl Visitor {
     pub(crate) fn new(
         stream: TlsStream<TcpStream>,
         address: IpAddr,
-        seat: Seat,
+        place: Stranger,
         limits: &Limits,
     ) -> Self {
         let reader = RequestReader::default();
         let (head, idle) = (limits.head, limits.idle);
-        Self { stream, reader, early: 0, address, seat: Some(seat), head, idle }
+        let standing = Standing::Stranger { _place: place };
+        Self { stream, reader, early: 0, address, standing, head, idle }
     }
 
-    /// It has said who it is: it no longer counts as a stranger.
-    pub(crate) fn known(&mut self) {
-        self.seat = None;
+    /// It has said who it is: it no longer counts as a stranger, unless that login has too many
+    /// connections already.
+    pub(crate) fn known(&mut self, login: &str, logins: &Logins) {
+        if let Standing::Stranger { .. } = self.standing
+            && let Some(seat) = logins.take(login)
+        {
+            self.standing = Standing::Known { _seat: seat };
+        }
     }
 
     /// The next request.
@@ -79,7 +110,10 @@ impl Visitor {
             return Ok(request);
         }
         if !self.reader.has_begun() {
-            let patience = if self.seat.is_some() { self.head } else { self.idle };
+            let patience = match self.standing {
+                Standing::Stranger { .. } => self.head,
+                Standing::Known { .. } => self.idle,
+            };
             timeout(patience, self.read()).await.map_err(|_| Leave::Slow)??;
         }
         let whole = async {

@@ -8,6 +8,7 @@ use wire::head::processing;
 use crate::{
     Limits,
     pace::Pace,
+    seats::Logins,
     visitor::{Leave, Visitor},
 };
 
@@ -51,8 +52,8 @@ impl<'a> Waiting<'a> {
     }
 
     /// The client has said who it is.
-    pub(crate) fn known(&mut self) {
-        self.visitor.known();
+    pub(crate) fn known(&mut self, login: &str, logins: &Logins) {
+        self.visitor.known(login, logins);
     }
 
     /// Waits until the work is done.

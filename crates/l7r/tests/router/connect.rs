@@ -274,6 +274,30 @@ async fn an_order_to_end_while_the_desktop_is_prepared_is_followed() {
     assert_eq!(hkd.try_hear::<FromRouter>().await, None);
 }
 
+/// The api takes a report that is broken off for the end of the connection.
+#[tokio::test]
+async fn a_report_under_way_is_not_broken_off_by_what_hkd_says() {
+    let stage = Stage::new();
+    let mut client = Client::new(stage.address).await;
+    client.send(&patient()).await;
+    let mut api = stage.api().await;
+    api.hear::<Request>().await;
+    api.say(&attach(Parameters::default())).await;
+    let mut hkd = stage.hkd().await;
+    hkd.hear::<FromRouter>().await;
+    drop(api);
+    let mut api = stage.api().await;
+    assert_eq!(api.hear::<Request>().await, Request::Resumed { connection: NAME.to_owned() });
+    hkd.say(&FromHkd::Progress { text: "Resuming".to_owned() }).await;
+    while client.record().await != info("Resuming") {}
+    api.say(&Answer::Done { text: String::new() }).await;
+    hkd.say(&FromHkd::Listening).await;
+    until_switched(&mut client).await;
+    assert_eq!(api.hear::<Report>().await, Report::Established);
+    api.say(&Order::End { text: "by an administrator".to_owned() }).await;
+    assert_eq!(client.ending().await, Ending::Cut);
+}
+
 #[tokio::test]
 async fn what_is_no_desktop_is_not_relayed() {
     use std::os::fd::AsFd;

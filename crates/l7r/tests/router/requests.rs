@@ -110,6 +110,34 @@ async fn refusals_keep_their_status_and_the_connection() {
 }
 
 #[tokio::test]
+async fn a_connect_that_is_refused_ends_the_connection() {
+    let stage = Stage::new();
+    let login = "Authorization: Basic YW5uOnBhc3M6d29yZA==";
+    let unauthorized = Answer::Refused { status: 401, text: "no".to_owned(), retry_after: None };
+    // A wrong password is said first, whatever else is wrong.
+    for (query, answer, expected) in [
+        ("?id=7&shell=1", Some(unauthorized.clone()), "401 Unauthorized"),
+        ("?id=7&shell=1", Some(desk()), "403 Forbidden"),
+        ("", Some(desk()), "422 Unprocessable Entity"),
+        ("?id=7", None, "401 Unauthorized"),
+    ] {
+        let mut client = Client::new(stage.address).await;
+        let upgrade = "Connection: Upgrade\nUpgrade: QVD/1.0";
+        let who = answer.as_ref().map_or("X: y", |_| login);
+        let request = format!("GET /qvd/connect_to_vm{query} HTTP/1.1\n{who}\n{upgrade}\n\n");
+        client.send(request.as_bytes()).await;
+        if let Some(answer) = answer {
+            let mut api = stage.api().await;
+            assert_eq!(api.hear::<Request>().await, Request::List { who: ann() });
+            api.say(&answer).await;
+        }
+        let (head, _) = client.answer().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {expected}\r\n")), "{head}");
+        assert_eq!(client.ending().await, Ending::Clean);
+    }
+}
+
+#[tokio::test]
 async fn what_needs_no_api_is_answered_without_it() {
     let mut stage = Stage::new();
     stage.api_stops();

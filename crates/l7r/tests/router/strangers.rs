@@ -62,6 +62,51 @@ async fn one_address_may_keep_so_many_strangers() {
     soon("a free seat", again).await;
 }
 
+/// Lists, and is answered.
+async fn lists(stage: &Stage, client: &mut Client) {
+    client.send(&recorded("perl-list.http")).await;
+    let mut api = stage.api().await;
+    api.hear::<Request>().await;
+    api.say(&Answer::Vms { vms: Vec::new() }).await;
+    client.answer().await;
+}
+
+#[tokio::test]
+async fn a_login_beyond_its_share_counts_as_a_stranger() {
+    let limits = Limits { strangers_per_address: 1, connections_per_login: 2, ..quick() };
+    let stage = Stage::with(limits);
+    let mut known = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::new(stage.address).await;
+        lists(&stage, &mut client).await;
+        known.push(client);
+    }
+    let alpn = [&b"http/1.1"[..]];
+    assert!(Client::with(stage.address, rustls::ALL_VERSIONS, &alpn).await.is_err());
+    // One of them leaves: the next list of the third takes its seat.
+    drop(known.remove(0));
+    let again = async {
+        lists(&stage, &mut known[1]).await;
+        while Client::with(stage.address, rustls::ALL_VERSIONS, &alpn).await.is_err() {
+            lists(&stage, &mut known[1]).await;
+        }
+    };
+    soon("a free seat", again).await;
+}
+
+#[tokio::test]
+async fn strangers_have_half_of_the_room() {
+    let stage = Stage::with(Limits { connections: 4, ..quick() });
+    let mut first = Client::new(stage.address).await;
+    let _second = Client::new(stage.address).await;
+    let mut third = Box::pin(Client::new(stage.address));
+    let waited = tokio::time::timeout(Duration::from_millis(200), &mut third).await;
+    assert!(waited.is_err(), "a third stranger was let in");
+    lists(&stage, &mut first).await;
+    third.await;
+    lists(&stage, &mut first).await;
+}
+
 #[tokio::test]
 async fn both_versions_of_tls_are_spoken_and_http_2_is_not() {
     let stage = Stage::new();
