@@ -39,7 +39,7 @@ pub(crate) fn l7r(config: &Config, listen_fd: Option<i32>) -> Result<()> {
         hkd_socket: sockets::attach_path(config)?,
         ssl_dir: config.folder("path.ssl")?,
         now,
-        limits: l7r::Limits::default(),
+        limits: l7r::Limits::within(descriptors()),
     };
     runtime()?.block_on(async {
         let stop = until_told()?;
@@ -51,6 +51,8 @@ pub(crate) fn l7r(config: &Config, listen_fd: Option<i32>) -> Result<()> {
 /// Runs the api.
 pub(crate) fn api(config: &Config, admin: Option<i32>, internal: Option<i32>) -> Result<()> {
     log();
+    // Each client that is attached takes one.
+    descriptors();
     let socket = |number: Option<i32>, path: &Path| match number {
         Some(number) => Ok(UnixListener::from(sockets::inherited(number)?)),
         None => sockets::unix(path, None),
@@ -68,6 +70,21 @@ pub(crate) fn api(config: &Config, admin: Option<i32>, internal: Option<i32>) ->
         ready();
         api::run(api, stop).await.context("the api cannot work")
     })
+}
+
+/// Takes as many descriptors as this process may have, and says how many these are. Not for hkd: what
+/// runs in its desktops would inherit the number, and old programs close as many at their start.
+fn descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let most = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the number of open files");
+            current
+        }
+    };
+    most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
 /// A runtime for a daemon.
@@ -113,4 +130,19 @@ pub(crate) fn log() {
         .try_init();
     // Only a second call in one process could fail.
     let _ = written;
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    #[test]
+    fn all_descriptors_that_may_be_had_are_taken() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum }).unwrap();
+        let taken = super::descriptors();
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+        assert_eq!(taken, maximum.map_or(usize::MAX, |most| usize::try_from(most).unwrap()));
+        assert!(taken > 256);
+    }
 }
