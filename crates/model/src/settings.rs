@@ -69,7 +69,7 @@ pub const ALL: &[Setting] = &[
         Kind::Text,
         "sqlite:/var/lib/qvd/db/qvd.db",
         Scope::File,
-        "The database: `sqlite:PATH` for one host, `postgres://USER@HOST/NAME` for a cluster; a password is better kept in ~/.pgpass.",
+        "The database: `sqlite:PATH` for one host, `postgres://USER@HOST/NAME` for a cluster; a password is better kept in `.pgpass` (mode 0600), one in root's home, and one in `/var/lib/qvd` that belongs to `qvd`, for the api.",
         "hkd and api at start",
     ),
     setting(
@@ -133,7 +133,7 @@ pub const ALL: &[Setting] = &[
         Kind::Path,
         "/var/lib/qvd/ssl",
         Scope::File,
-        "Where the router keeps the certificate it made for itself.",
+        "The folder with the router's certificate, the one it made for itself or yours; the router sees no file outside, so no link there may lead out.",
         "l7r at start",
     ),
     setting(

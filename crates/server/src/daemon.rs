@@ -7,13 +7,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::{account, config::Config, sockets};
+use crate::{account::Account, config::Config, confine, sockets};
 
 /// Runs hkd.
 pub(crate) fn hkd(config: &Config) -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "hkd needs root: it starts containers");
     log();
-    let router = account::ids()?;
+    let router = Account::of_this_machine()?.ids();
     let vma = config.vma()?;
     ensure!(vma.exists(), "the agent {} is not there: install it, or set path.vma", vma.display());
     let hkd = hkd::Config { file: config.settings.clone(), host: config.host()?, vma, router };
@@ -41,6 +41,9 @@ pub(crate) fn l7r(config: &Config, listen_fd: Option<i32>) -> Result<()> {
         now,
         limits: l7r::Limits::within(descriptors()),
     };
+    // Last: what follows, and every thread it starts, faces the network.
+    confine::hide()?;
+    confine::to_folder(&l7r.ssl_dir)?;
     runtime()?.block_on(async {
         let stop = until_told()?;
         ready();
@@ -53,6 +56,8 @@ pub(crate) fn api(config: &Config, admin: Option<i32>, internal: Option<i32>) ->
     log();
     // Each client that is attached takes one.
     descriptors();
+    // The router runs as the same user.
+    confine::hide()?;
     let socket = |number: Option<i32>, path: &Path| match number {
         Some(number) => Ok(UnixListener::from(sockets::inherited(number)?)),
         None => sockets::unix(path, None),

@@ -1,11 +1,16 @@
 //! `qvd doctor`: says in plain words what this machine lacks, and how to mend it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, bail};
 use hkd::{layout::Layout, linux};
+use model::settings::Settings;
+use store::Store;
 
-use crate::{account, config::Config};
+use crate::{account::Account, config::Config, daemon};
 
 /// One thing that was looked at.
 struct Finding {
@@ -39,7 +44,9 @@ pub(crate) fn run(config: &Config) -> Result<()> {
 }
 
 fn look(config: &Config) -> Result<Vec<Finding>> {
-    let layout = Layout::from_settings(&config.settings)?;
+    let (settings, database) = daemon::runtime()?.block_on(in_force(config))?;
+    let layout = Layout::from_settings(&settings)?;
+    let btrfs_root = PathBuf::from(settings.get("path.storage.btrfs.root")?);
     let mut findings = vec![
         finding(
             "root's rights",
@@ -52,11 +59,14 @@ fn look(config: &Config) -> Result<Vec<Finding>> {
         ),
         finding(
             "the account of router and api",
-            account::ids().err().map(|error| (error.to_string(), "make the account".to_owned())),
+            Account::of_this_machine()
+                .err()
+                .map(|error| (error.to_string(), "make the account".to_owned())),
         ),
+        finding("the database", database),
         finding("ranges of ids for containers", ids()),
         finding("the agent", agent(config)?),
-        finding("the volume for overlays", volume(&layout)),
+        finding("the volume for overlays", volume(&btrfs_root, &layout.basefs)),
         finding("free space", space(&layout.basefs)),
         finding("control groups", groups()),
         finding("user namespaces", namespaces()),
@@ -66,6 +76,34 @@ fn look(config: &Config) -> Result<Vec<Finding>> {
         findings.push(finding(what, missing(program, package)));
     }
     Ok(findings)
+}
+
+/// The settings of this host's file with those of the installation over them, and what is wrong with
+/// the database that these come from. One that is not made yet is as good as an empty one.
+async fn in_force(config: &Config) -> Result<(Settings, Option<(String, String)>)> {
+    let mut settings = config.settings.clone();
+    let url = settings.get("database.url")?;
+    let made = url.strip_prefix("sqlite:").is_none_or(|file| Path::new(file).exists());
+    if !made {
+        return Ok((settings, None));
+    }
+    let rows = async {
+        let store = Store::open(&url).await?;
+        let rows = store.configs().await;
+        store.close().await;
+        rows
+    };
+    let wrong = match rows.await {
+        Ok(rows) => {
+            settings.layer_rows(rows);
+            None
+        }
+        Err(error) => Some((
+            format!("{:#}", anyhow::Error::new(error)),
+            format!("look at database.url in {}; `qvd check` says more", config.path.display()),
+        )),
+    };
+    Ok((settings, wrong))
 }
 
 /// What each program is for, its name, and Debian's package.
@@ -126,15 +164,17 @@ fn standing(path: &Path) -> &Path {
     path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"))
 }
 
-fn volume(layout: &Layout) -> Option<(String, String)> {
-    let place = standing(&layout.basefs);
+/// `root` is what the setting says, `basefs` where images are unpacked below it.
+fn volume(root: &Path, basefs: &Path) -> Option<(String, String)> {
+    let place = standing(basefs);
+    let root = root.display();
     match linux::btrfs::is_btrfs(place) {
         Ok(true) => None,
         Ok(false) => Some((
-            format!("{} is not on btrfs", place.display()),
-            "mount a btrfs volume there, or point path.storage.btrfs.root at one".to_owned(),
+            format!("{} is not on btrfs, and path.storage.btrfs.root is {root}", place.display()),
+            format!("mount a btrfs volume at {root}, or point path.storage.btrfs.root at one"),
         )),
-        Err(error) => Some((error.to_string(), "look at the volume".to_owned())),
+        Err(error) => Some((error.to_string(), format!("look at the volume of {root}"))),
     }
 }
 

@@ -14,6 +14,7 @@ mod account;
 mod all;
 mod check;
 mod config;
+mod confine;
 mod daemon;
 mod doctor;
 mod prepare;
@@ -21,6 +22,7 @@ mod sockets;
 
 use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Virtual Linux desktops: the daemons of a host.
@@ -36,6 +38,9 @@ struct Arguments {
         default_value = "/etc/qvd/node.conf"
     )]
     config: PathBuf,
+    /// The process that started this one, and with which it ends.
+    #[arg(long, global = true, hide = true)]
+    supervisor: Option<i32>,
     #[command(subcommand)]
     command: Command,
 }
@@ -82,20 +87,24 @@ fn main() -> ExitCode {
         let error = hkd::linux::unpack::locked_in::main(folder);
         return complain(&anyhow::Error::new(error).context("cannot lock tar in"));
     }
-    let result =
-        config::Config::read(&arguments.config).and_then(|config| match arguments.command {
-            Command::All => all::run(&config),
-            Command::Hkd => daemon::hkd(&config),
-            Command::L7r { listen_fd } => daemon::l7r(&config, listen_fd),
-            Command::Api { admin_fd, internal_fd } => daemon::api(&config, admin_fd, internal_fd),
-            Command::Migrate => prepare::migrate(&config),
-            Command::Check => check::run(&config),
-            Command::Doctor => doctor::run(&config),
-            Command::UnpackHere { .. } => Ok(()),
-        });
-    match result {
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    arguments.supervisor.map_or(Ok(()), all::end_with)?;
+    let config = config::Config::read(&arguments.config)?;
+    match arguments.command {
+        Command::All => all::run(&config),
+        Command::Hkd => daemon::hkd(&config),
+        Command::L7r { listen_fd } => daemon::l7r(&config, listen_fd),
+        Command::Api { admin_fd, internal_fd } => daemon::api(&config, admin_fd, internal_fd),
+        Command::Migrate => prepare::migrate(&config),
+        Command::Check => check::run(&config),
+        Command::Doctor => doctor::run(&config),
+        Command::UnpackHere { .. } => Ok(()),
     }
 }
 

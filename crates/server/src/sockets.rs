@@ -49,7 +49,7 @@ pub(crate) fn unix(path: &Path, owner: Option<(u32, u32)>) -> Result<UnixListene
     };
     listen().with_context(|| {
         format!(
-            "cannot listen on {} (`qvd migrate`, run once as root, makes its folder)",
+            "cannot listen on {}: root does, in `qvd all`, and `qvd migrate` makes its folder",
             path.display()
         )
     })
