@@ -7,6 +7,7 @@ mod attached;
 mod connect;
 mod conversation;
 mod guest;
+mod refusals;
 mod stop;
 
 use std::{sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ use crate::{
 pub(crate) use attached::Attached;
 use conversation::{Conversation, Gone};
 use guest::Refused;
+pub(crate) use refusals::Refusals;
 
 /// How long the router may take to ask.
 const ASK_WITHIN: Duration = Duration::from_secs(10);
@@ -73,7 +75,7 @@ async fn converse(context: Arc<Context>, stream: UnixStream) {
     }
 }
 
-async fn answer(context: &Context, conversation: &mut Conversation) -> Result<(), Gone> {
+async fn answer(context: &Arc<Context>, conversation: &mut Conversation) -> Result<(), Gone> {
     let asked = tokio::time::timeout(ASK_WITHIN, conversation.hear::<Request>());
     let request = asked.await.map_err(|_| Gone::Silent)??;
     let answer = match request {

@@ -6,9 +6,13 @@ use model::{
     settings::{self, BadSetting, Scope, Settings},
 };
 use store::{AuditEntry, Store};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{broker::Attached, fault::Fault, peer::Peer};
+use crate::{
+    broker::{Attached, Refusals},
+    fault::Fault,
+    peer::Peer,
+};
 
 /// The one tenant there is.
 pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
@@ -21,6 +25,8 @@ pub(crate) struct Context {
     file: Settings,
     node: String,
     attached: Attached,
+    refusals: Refusals,
+    work: TaskTracker,
     clock: fn() -> Timestamp,
     shutdown: CancellationToken,
 }
@@ -37,7 +43,17 @@ impl Context {
         }
         let login = Login::new(store.clone());
         let clock = || Timestamp(jiff::Timestamp::now().as_millisecond());
-        Ok(Self { store, login, file, node, attached: Attached::default(), clock, shutdown })
+        Ok(Self {
+            store,
+            login,
+            file,
+            node,
+            attached: Attached::default(),
+            refusals: Refusals::default(),
+            work: TaskTracker::new(),
+            clock,
+            shutdown,
+        })
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -51,6 +67,17 @@ impl Context {
     /// The clients attached through this api.
     pub(crate) fn attached(&self) -> &Attached {
         &self.attached
+    }
+
+    /// The logins that were refused a moment ago.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// Work that is brought to its end even if the one who asked for it goes away, and that the api
+    /// waits for before it ends.
+    pub(crate) fn work(&self) -> &TaskTracker {
+        &self.work
     }
 
     /// Cancelled when the api is to end.

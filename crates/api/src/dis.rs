@@ -1,6 +1,8 @@
 //! `/dis`.
 
 pub(crate) mod add;
+pub(crate) mod mend;
+mod partial;
 mod receive;
 
 use std::path::{Path as FilePath, PathBuf};
@@ -21,8 +23,6 @@ use crate::{
     filter::{Fields, Wanted},
     peer::Peer,
 };
-
-pub(crate) use receive::sweep;
 
 impl Fields for Di {
     const KEYS: &'static [&'static str] = &["id", "osf", "osf_id", "version", "path", "tag"];

@@ -78,13 +78,16 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let admin = listener(config.admin, "administrator's")?;
     let internal = listener(config.internal, "router's")?;
     let context = Arc::new(Context::new(store, config.settings, shutdown.clone())?);
-    dis::sweep(&context).await;
+    dis::mend::mend(&context).await;
     ssl::hand_over(&context).await;
     tracing::info!(node = context.node(), "the api is ready");
     let (admin, ()) = tokio::join!(
         admin::serve(context.clone(), admin),
         broker::serve(context.clone(), internal),
     );
+    // What was begun for someone who went away.
+    context.work().close();
+    context.work().wait().await;
     context.store().close().await;
     admin.map_err(|source| Error::Socket { which: "administrator's", source })
 }

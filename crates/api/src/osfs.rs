@@ -8,7 +8,7 @@ use wire::rest::{EditOsf, NewOsf, Osf};
 
 use crate::{
     admin::Shared,
-    context::{Change, TENANT},
+    context::{Change, Context, TENANT},
     extract::{Body, Path, Query},
     fault::Fault,
     filter::{Fields, Wanted},
@@ -83,7 +83,23 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn find(context: &Shared, id: i64) -> Result<osf::Osf, Fault> {
+/// The OSF that is named in one of two ways.
+pub(crate) async fn named(
+    context: &Context,
+    name: Option<&str>,
+    id: Option<i64>,
+) -> Result<osf::Osf, Fault> {
+    match (name, id) {
+        (Some(name), None) => {
+            let osf = context.store().osf_by_name(TENANT, name).await?;
+            osf.ok_or_else(|| Fault::not_found("OSF", name))
+        }
+        (None, Some(id)) => find(context, id).await,
+        _ => Err(Fault::malformed("name the OSF with either osf or osf_id")),
+    }
+}
+
+async fn find(context: &Context, id: i64) -> Result<osf::Osf, Fault> {
     context.store().osf(OsfId(id)).await?.ok_or_else(|| Fault::not_found("OSF", id))
 }
 

@@ -1,7 +1,9 @@
 //! Who asks, and whether this host serves anybody now.
 
+use std::time::Duration;
+
 use login::Denied;
-use model::user::User;
+use model::user::{Login, User};
 use wire::broker::{Answer, Credentials};
 
 use crate::{context::Context, standing::Standing, vms};
@@ -66,7 +68,10 @@ pub(super) async fn enter(context: &Context, who: &Credentials) -> Result<User, 
         password: who.password.clone(),
         address: who.address.clone(),
     };
-    let user = context.login().check(context.now(), credentials).await.map_err(refusal)?;
+    let user = context.login().check(context.now(), credentials).await.map_err(|denied| {
+        note(context, &denied, who);
+        refusal(denied)
+    })?;
     serves(context).await?;
     Ok(user)
 }
@@ -94,13 +99,32 @@ fn unregistered() -> Refused {
     Refused::new(503, "Host is not registered in the database")
 }
 
+/// Leaves a trace of a refused login. What cannot be a login may be a password in the wrong field.
+fn note(context: &Context, denied: &Denied, who: &Credentials) {
+    if let Denied::Unavailable(_) = denied {
+        return;
+    }
+    let name = who.login.split(['@', '#']).next().unwrap_or_default().parse::<Login>();
+    let login = name.as_ref().map_or("(none)", Login::as_str);
+    if context.refusals().is_news(context.now(), login, &who.address) {
+        tracing::info!(login, address = who.address, reason = %denied, "login refused");
+    }
+}
+
+/// As the protocol tells it: at least one.
+fn seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
 /// Why someone is not let in, with the protocol's status.
 fn refusal(denied: Denied) -> Refused {
     match denied {
         Denied::BadCredentials => Refused::new(401, denied.to_string()),
         Denied::Throttled { retry_after } => {
-            let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).max(1);
-            Refused::new(429, denied.to_string()).after(seconds)
+            Refused::new(429, denied.to_string()).after(seconds(retry_after))
+        }
+        Denied::Busy { retry_after } => {
+            Refused::new(503, denied.to_string()).after(seconds(retry_after))
         }
         Denied::Unavailable(error) => error.into(),
     }

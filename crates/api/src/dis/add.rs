@@ -1,10 +1,12 @@
 //! `POST /dis`: an image comes in.
 //!
 //! ```text
-//! receive (staging/<random>.partial, hashed) -> look through -> row -> rename to images/<id>-<file>
+//! receive (staging/….partial, hashed) -> look through -> beside its place (images/….complete)
+//!   -> row -> rename to images/<id>-<file>
 //! ```
 //!
-//! A failure anywhere leaves neither the row nor the file.
+//! A failure anywhere leaves neither the row nor the file. An api that dies between the row and the
+//! rename leaves both, and the next one renames (`mend`).
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -12,6 +14,7 @@ use axum::{Json, body::Body};
 use http::StatusCode;
 use model::{OsfId, di::Name};
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 use wire::rest::{ImageKind, NewDi};
 
 use crate::{
@@ -20,17 +23,19 @@ use crate::{
     extract::Query,
     fault::Fault,
     image::{self, Limits},
+    osfs,
     peer::Peer,
 };
 
-use super::receive::{self, Received};
+use super::receive::{Complete, Incoming, Received, Until, drained, ending};
 
 /// The query.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Add {
-    /// Name of the OSF.
-    osf: String,
+    /// Name of the OSF, or its id.
+    osf: Option<String>,
+    osf_id: Option<i64>,
     /// Name of the file, which tells how it is packed.
     file: String,
     version: Option<String>,
@@ -44,27 +49,47 @@ pub(crate) async fn add(
     Query(query): Query<Add>,
     body: Body,
 ) -> Result<(StatusCode, Json<NewDi>), Fault> {
-    let osf = match check(&context, &query).await {
-        Ok(osf) => osf,
-        Err(fault) => return Err(receive::drained(body, fault).await),
+    let ended = context.shutdown();
+    let Ready { osf, images, incoming } = match prepare(&context, &query).await {
+        Ok(ready) => ready,
+        Err(fault) => return Err(drained(body, fault, ended).await),
     };
-    let staging = super::folder(&context, "path.storage.staging").await?;
-    let received = receive::receive(body, &staging).await?;
+    let received = incoming.receive(body, ended).await?;
     if let Some(wanted) = query.sha256.as_ref().filter(|wanted| **wanted != received.sha256) {
         let detail = format!("what arrived has the sha-256 {}, and not {wanted}", received.sha256);
         return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, "image-changed", detail)
             .remedy("send it again"));
     }
-    let (kind, received) = look_through(received, query.file.clone()).await?;
-    let warnings = image::warnings(&kind);
+    let (bytes, sha256) = (received.bytes, received.sha256.clone());
+    // Cancelled too when this is dropped: whoever sent it went away.
+    let ended = ended.child_token();
+    let _waiting = ended.clone().drop_guard();
+    let (kind, received) = look_through(received, query.file.clone(), ended.clone()).await?;
+    let complete = received.beside(&images, context.node(), ended).await?;
+    let image = Image { osf, version: query.version, file: query.file, sha256, bytes, kind };
     // From here on it is brought to its end even if the one who sent it goes away.
-    let commit = commit(context.0.clone(), osf, query, kind, received);
-    let di = tokio::spawn(commit)
+    let commit = commit(context.0.clone(), peer, image, complete);
+    let new = context
+        .work()
+        .spawn(commit)
         .await
         .map_err(|error| Fault::internal("the image was not registered", &error))??;
-    context.audit(peer, "di add", di.path.clone(), Change::to(&di)).await;
-    tracing::info!(di = di.id, path = di.path, bytes = di.bytes, "image registered");
-    Ok((StatusCode::CREATED, Json(NewDi { di, warnings })))
+    Ok((StatusCode::CREATED, Json(new)))
+}
+
+/// What an image needs before the first byte of it is taken.
+struct Ready {
+    osf: OsfId,
+    images: PathBuf,
+    incoming: Incoming,
+}
+
+async fn prepare(context: &Context, query: &Add) -> Result<Ready, Fault> {
+    let osf = check(context, query).await?;
+    let images = super::images(context).await?;
+    let staging = super::folder(context, "path.storage.staging").await?;
+    let incoming = Incoming::open(&staging, context.node()).await?;
+    Ok(Ready { osf, images, incoming })
 }
 
 /// What can be said before the file is here.
@@ -73,8 +98,7 @@ async fn check(context: &Context, query: &Add) -> Result<OsfId, Fault> {
         name.parse::<Name>().map_err(|bad| Fault::malformed(bad.to_string()))?;
     }
     image::check_name(&query.file)?;
-    let osf = context.store().osf_by_name(TENANT, &query.osf).await?;
-    let osf = osf.ok_or_else(|| Fault::not_found("OSF", &query.osf))?;
+    let osf = osfs::named(context, query.osf.as_deref(), query.osf_id).await?;
     if let Some(version) = &query.version {
         let tags = context.store().tags_of(osf.id).await?;
         if tags.iter().any(|tag| tag.name == *version) {
@@ -84,37 +108,58 @@ async fn check(context: &Context, query: &Add) -> Result<OsfId, Fault> {
     Ok(osf.id)
 }
 
-async fn look_through(received: Received, name: String) -> Result<(ImageKind, Received), Fault> {
+async fn look_through(
+    received: Received,
+    name: String,
+    ended: CancellationToken,
+) -> Result<(ImageKind, Received), Fault> {
     let looked = tokio::task::spawn_blocking(move || {
         let file = std::fs::File::open(received.path())
             .map_err(|error| Fault::internal("the image cannot be read again", &error))?;
-        let kind = image::inspect(file, &name, Limits::default(), std::env::consts::ARCH)?;
-        Ok((kind, received))
+        let file = Until::new(file, ended.clone());
+        let kind = image::inspect(file, &name, Limits::default(), std::env::consts::ARCH);
+        // One that was not read to its end looks damaged.
+        if ended.is_cancelled() {
+            return Err(ending());
+        }
+        Ok((kind?, received))
     });
     looked.await.map_err(|error| Fault::internal("the image was not looked through", &error))?
 }
 
+/// An image that was found good.
+struct Image {
+    osf: OsfId,
+    version: Option<String>,
+    file: String,
+    sha256: String,
+    bytes: u64,
+    kind: ImageKind,
+}
+
 async fn commit(
     context: Arc<Context>,
-    osf: OsfId,
-    query: Add,
-    kind: ImageKind,
-    received: Received,
-) -> Result<wire::rest::Di, Fault> {
-    let images: PathBuf = super::images(&context).await?;
+    peer: Peer,
+    image: Image,
+    complete: Complete,
+) -> Result<NewDi, Fault> {
+    let Image { osf, version, file, sha256, bytes, kind } = image;
+    let warnings = image::warnings(&kind);
     let kind = serde_json::to_string(&kind)
         .map_err(|error| Fault::internal("what was found cannot be noted", &error))?;
     let today = jiff::Zoned::now().date();
     let day = (today.year(), today.month(), today.day());
-    let bytes = i64::try_from(received.bytes).unwrap_or(i64::MAX);
-    let (version, sha256) = (query.version.as_deref(), received.sha256.clone());
-    let store = context.store();
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let (store, version) = (context.store(), version.as_deref());
     let di = store
-        .add_di(context.now(), TENANT, osf, version, day, &query.file, &sha256, bytes, &kind)
+        .add_di(context.now(), TENANT, osf, version, day, &file, &sha256, bytes, &kind)
         .await?;
-    if let Err(fault) = received.move_to(&images, &di.path).await {
+    if let Err(fault) = complete.name(&di.path).await {
         store.delete_di(di.id).await?;
         return Err(fault);
     }
-    super::find(&context, di.id).await
+    let di = super::find(&context, di.id).await?;
+    context.audit(peer, "di add", di.path.clone(), Change::to(&di)).await;
+    tracing::info!(di = di.id, path = di.path, bytes = di.bytes, "image registered");
+    Ok(NewDi { di, warnings })
 }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Installation {
     folder: TempDir,
     pub(crate) store: Store,
+    settings: Settings,
     shutdown: CancellationToken,
     api: JoinHandle<Result<(), api::Error>>,
 }
@@ -66,15 +67,20 @@ impl Installation {
             ("path.storage.allowed".to_owned(), path("")),
             ("path.ssl".to_owned(), path("ssl")),
         ]);
-        let shutdown = CancellationToken::new();
-        let config = api::Config {
-            store_url: url,
-            settings,
-            admin: UnixListener::bind(at("admin.sock")).unwrap(),
-            internal: UnixListener::bind(at("internal.sock")).unwrap(),
-        };
-        let api = tokio::spawn(api::run(config, shutdown.clone()));
-        Self { folder, store, shutdown, api }
+        let (shutdown, api) = begin(folder.path(), settings.clone());
+        Self { folder, store, settings, shutdown, api }
+    }
+
+    /// Ends the api and begins another.
+    pub(crate) async fn restart(&mut self) {
+        self.shutdown.cancel();
+        (&mut self.api).await.unwrap().unwrap();
+        for socket in ["admin.sock", "internal.sock"] {
+            std::fs::remove_file(self.path(socket)).unwrap();
+        }
+        (self.shutdown, self.api) = begin(self.folder.path(), self.settings.clone());
+        // It answers when it is ready.
+        self.qa("di list").await.ok();
     }
 
     /// One with an OSF `desk` that has an image, a user `ada`, her VM `ada-desk` and a live host.
@@ -165,9 +171,31 @@ impl Installation {
 
     /// Ends the api and checks that it ends well.
     pub(crate) async fn end(self) {
-        self.shutdown.cancel();
-        self.api.await.unwrap().unwrap();
+        self.end_leaving(|_| ()).await;
     }
+
+    /// The same, with a look at what is left.
+    pub(crate) async fn end_leaving(mut self, look: impl FnOnce(&Self)) {
+        self.shutdown.cancel();
+        let end = tokio::time::timeout(Duration::from_secs(10), &mut self.api).await;
+        end.expect("the api never ends").unwrap().unwrap();
+        look(&self);
+    }
+}
+
+fn begin(
+    folder: &Path,
+    settings: Settings,
+) -> (CancellationToken, JoinHandle<Result<(), api::Error>>) {
+    let at = |name: &str| folder.join(name);
+    let config = api::Config {
+        store_url: format!("sqlite:{}", at("db/qvd.db").display()),
+        settings,
+        admin: UnixListener::bind(at("admin.sock")).unwrap(),
+        internal: UnixListener::bind(at("internal.sock")).unwrap(),
+    };
+    let shutdown = CancellationToken::new();
+    (shutdown.clone(), tokio::spawn(api::run(config, shutdown)))
 }
 
 /// Runs the real `qa`, perhaps as another user.
