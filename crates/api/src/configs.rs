@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use axum::Json;
 use model::settings::{self, BadSetting, Scope, Setting};
 use serde::Deserialize;
-use wire::rest::Config;
+use wire::rest::{ChangedConfigs, Config};
 
 use crate::{
     admin::Shared,
@@ -46,7 +46,7 @@ pub(crate) async fn change(
     context: Shared,
     peer: Peer,
     Body(changes): Body<BTreeMap<String, Option<String>>>,
-) -> Result<Json<Vec<Config>>, Fault> {
+) -> Result<Json<ChangedConfigs>, Fault> {
     let before: HashMap<String, String> = context.store().configs().await?.into_iter().collect();
     let mut after = context.settings().await?;
     for (key, value) in &changes {
@@ -63,16 +63,16 @@ pub(crate) async fn change(
     for key in changes.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key) {
         after.get(key)?;
     }
-    for (key, value) in &changes {
-        match value {
-            Some(value) => context.store().set_config(key, value).await?,
-            None => drop(context.store().del_config(key).await?),
+    let mut removed = Vec::new();
+    for one in context.store().change_configs(&changes).await? {
+        let change = Change::between(&one.before, &one.after);
+        context.audit(peer, "config set", one.key.clone(), change).await;
+        if one.after.is_none() {
+            removed.push(one.key);
         }
-        let change = Change::between(&before.get(key), &value.as_ref());
-        context.audit(peer, "config set", key.clone(), change).await;
     }
     let keys = changes.keys().filter_map(|key| settings::find(key)).collect();
-    bodies(&context, keys).await.map(Json)
+    Ok(Json(ChangedConfigs { configs: bodies(&context, keys).await?, removed }))
 }
 
 fn known(key: &str) -> Result<&'static Setting, Fault> {

@@ -3,6 +3,7 @@
 //! All pairs must hold. `*` stands for any letters and `?` for one; case matters. Neither a comma
 //! nor a wildcard can be escaped, as it has always been.
 
+use http::StatusCode;
 use serde::Deserialize;
 
 use crate::fault::Fault;
@@ -18,6 +19,9 @@ pub(crate) struct Wanted {
 pub(crate) trait Fields {
     /// Its keys.
     const KEYS: &'static [&'static str];
+
+    /// Keys that the original has and this version has not; also all of properties.
+    const LATER: &'static [&'static str] = &[];
 
     /// The values of a key; several where it can have several, none for null.
     fn values(&self, key: &str) -> Vec<String>;
@@ -48,6 +52,9 @@ fn pairs<T: Fields>(filter: &str) -> Result<Vec<(&str, &str)>, Fault> {
             let (key, value) = (key.trim(), value.trim());
             if T::KEYS.contains(&key) {
                 Ok((key, value))
+            } else if T::LATER.contains(&key) || key.starts_with("property.") {
+                let detail = format!("filtering by `{key}` is not in this version of QVD");
+                Err(Fault::new(StatusCode::NOT_IMPLEMENTED, "later", detail))
             } else {
                 let keys = T::KEYS.join(", ");
                 Err(Fault::malformed(format!("there is nothing to filter by `{key}`"))
@@ -130,6 +137,8 @@ mod tests {
         let fault = wanted("nme=x").of(Vec::<Thing>::new()).unwrap_err();
         assert_eq!(fault.detail(), "there is nothing to filter by `nme`");
         assert!(wanted("x").of(Vec::<Thing>::new()).is_err());
+        let fault = wanted("property.room=4").of(Vec::<Thing>::new()).unwrap_err();
+        assert_eq!(fault.detail(), "filtering by `property.room` is not in this version of QVD");
     }
 
     /// The same, written as it is defined.

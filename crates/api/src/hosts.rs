@@ -3,16 +3,16 @@
 use axum::Json;
 use http::StatusCode;
 use model::{
-    Timestamp,
+    HostId, Timestamp,
     host::{self, HostStatus},
     vm::{Desired, Power},
 };
-use wire::rest::{Host, NewHost};
+use wire::rest::{EditHost, Host, NewHost};
 
 use crate::{
     admin::Shared,
-    context::Change,
-    extract::{Body, Query},
+    context::{Change, Context},
+    extract::{Body, Path, Query},
     fault::Fault,
     filter::{Fields, Wanted},
     peer::Peer,
@@ -60,6 +60,10 @@ pub(crate) fn body(
 }
 
 pub(crate) async fn list(context: Shared, wanted: Query<Wanted>) -> Result<Json<Vec<Host>>, Fault> {
+    wanted.0.of(all(&context).await?).map(Json)
+}
+
+async fn all(context: &Context) -> Result<Vec<Host>, Fault> {
     let store = context.store();
     let (hosts, statuses) = (store.hosts().await?, store.host_statuses().await?);
     let desired = store.all_desired().await?;
@@ -68,7 +72,25 @@ pub(crate) async fn list(context: Shared, wanted: Query<Wanted>) -> Result<Json<
         let status = statuses.iter().find(|status| status.host == host.id);
         body(host, status, &desired, now)
     });
-    wanted.0.of(bodies.collect()).map(Json)
+    Ok(bodies.collect())
+}
+
+async fn find(context: &Context, id: i64) -> Result<Host, Fault> {
+    let host = all(context).await?.into_iter().find(|host| host.id == id);
+    host.ok_or_else(|| Fault::not_found("host", id))
+}
+
+pub(crate) async fn edit(
+    context: Shared,
+    peer: Peer,
+    Path(id): Path<i64>,
+    Body(new): Body<EditHost>,
+) -> Result<Json<Host>, Fault> {
+    let before = find(&context, id).await?;
+    context.store().set_host_blocked(HostId(id), new.blocked).await?;
+    let after = find(&context, id).await?;
+    context.audit(peer, "host edit", before.name.clone(), Change::between(&before, &after)).await;
+    Ok(Json(after))
 }
 
 pub(crate) async fn add(

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use http::StatusCode;
 use model::{
-    HostId, Phase, Reason, VmId,
+    HostId, Phase, Reason, Revision, VmId,
     place::{self, Candidate},
     reason::Code,
     vm::{Desired, Power, Seen, Vm},
@@ -24,6 +24,8 @@ pub(crate) enum Cannot {
     Gone,
     /// A rule says so.
     Because(Reason),
+    /// Something else was wanted of it since it was looked at.
+    Changed,
     /// Others changed it all the time.
     Contended,
     /// The database or the settings.
@@ -43,6 +45,11 @@ impl From<Cannot> for Fault {
                 Self::new(StatusCode::NOT_FOUND, "not-found", "the virtual machine was deleted")
             }
             Cannot::Because(reason) => Self::reason(StatusCode::CONFLICT, &reason),
+            Cannot::Changed => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "changed",
+                "something else was wanted of the virtual machine meanwhile",
+            ),
             Cannot::Contended => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "contended",
@@ -54,17 +61,30 @@ impl From<Cannot> for Fault {
     }
 }
 
-/// Wants the VM to run. What runs or is on its way stays as it is: then nothing is written, and the
-/// desired state is the one there was.
-pub(crate) async fn start(context: &Context, vm: &Vm, by: &str) -> Result<Desired, Cannot> {
+/// What is wanted of a VM now.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) desired: Desired,
+    /// Whether it had to be written: it may have been so before.
+    pub(crate) written: bool,
+}
+
+/// Wants the VM to run. What runs or is on its way stays as it is: then nothing is written. With an
+/// `expected` revision only if nothing else was wanted since that one.
+pub(crate) async fn start(
+    context: &Context,
+    vm: &Vm,
+    by: &str,
+    expected: Option<Revision>,
+) -> Result<Wanted, Cannot> {
     for _ in 0..ROUNDS {
-        let standing = read(context, vm.id).await?;
+        let standing = read(context, vm.id, expected).await?;
         let now = context.now();
         let (phase, reason) = standing.phase(now);
         if !want::needs_start(phase) {
             return match (phase, reason) {
                 (Phase::Lost, Some(reason)) => Err(Cannot::Because(reason)),
-                _ => Ok(standing.desired),
+                _ => Ok(Wanted { desired: standing.desired, written: false }),
             };
         }
         let Some(di) = context.store().resolve_tag(vm.osf, &vm.tag).await? else {
@@ -79,29 +99,38 @@ pub(crate) async fn start(context: &Context, vm: &Vm, by: &str) -> Result<Desire
         let next = want::start(&standing.desired, start);
         if context.store().set_desired(&next, standing.desired.revision).await? {
             tracing::info!(vm = vm.id.0, run = next.run.0, host = host.0, by, "start wanted");
-            return Ok(next);
+            return Ok(Wanted { desired: next, written: true });
         }
     }
     Err(Cannot::Contended)
 }
 
-/// Wants the VM to stop.
-pub(crate) async fn stop(context: &Context, vm: VmId, by: &str) -> Result<Desired, Cannot> {
+/// Wants the VM to stop, as [`start`] wants it to run.
+pub(crate) async fn stop(
+    context: &Context,
+    vm: VmId,
+    by: &str,
+    expected: Option<Revision>,
+) -> Result<Wanted, Cannot> {
     for _ in 0..ROUNDS {
-        let desired = read(context, vm).await?.desired;
+        let desired = read(context, vm, expected).await?.desired;
         let Some(next) = want::stop(&desired, by.to_owned(), context.now()) else {
-            return Ok(desired);
+            return Ok(Wanted { desired, written: false });
         };
         if context.store().set_desired(&next, desired.revision).await? {
             tracing::info!(vm = vm.0, run = next.run.0, by, "stop wanted");
-            return Ok(next);
+            return Ok(Wanted { desired: next, written: true });
         }
     }
     Err(Cannot::Contended)
 }
 
-async fn read(context: &Context, vm: VmId) -> Result<Standing, Cannot> {
-    Standing::read(context.store(), vm).await?.ok_or(Cannot::Gone)
+async fn read(context: &Context, vm: VmId, expected: Option<Revision>) -> Result<Standing, Cannot> {
+    let standing = Standing::read(context.store(), vm).await?.ok_or(Cannot::Gone)?;
+    if expected.is_some_and(|expected| expected != standing.desired.revision) {
+        return Err(Cannot::Changed);
+    }
+    Ok(standing)
 }
 
 async fn choose_host(

@@ -14,7 +14,7 @@ use std::{
 use axum::Json;
 use rustls::{
     crypto::ring,
-    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
 };
 use sha2::{Digest as _, Sha256};
@@ -31,8 +31,6 @@ use crate::{
 
 const KEY: &str = "l7r.ssl.key";
 const CERT: &str = "l7r.ssl.cert";
-const CA: &str = "l7r.ssl.ca";
-const CRL: &str = "l7r.ssl.crl";
 
 /// What is known of the certificate; never the key.
 pub(crate) async fn get(context: Shared) -> Result<Json<Ssl>, Fault> {
@@ -47,10 +45,8 @@ pub(crate) async fn put(
     Body(new): Body<NewSsl>,
 ) -> Result<Json<Ssl>, Fault> {
     check(&new)?;
-    let mut kept =
+    let kept =
         HashMap::from([(KEY.to_owned(), Pem::new(new.key)), (CERT.to_owned(), Pem::new(new.cert))]);
-    kept.extend(new.ca.map(|ca| (CA.to_owned(), Pem::new(ca))));
-    kept.extend(new.crl.map(|crl| (CRL.to_owned(), Pem::new(crl))));
     context.store().set_ssl_config(&kept).await?;
     let ssl = body(&kept);
     context.audit(peer, "config ssl", "router".to_owned(), Change::to(&ssl)).await;
@@ -84,15 +80,6 @@ fn check(new: &NewSsl) -> Result<(), Fault> {
     // Fails too when the key is another certificate's.
     CertifiedKey::from_der(chain, key, &ring::default_provider())
         .map_err(|error| bad("key and certificate together", &error))?;
-    if let Some(ca) = &new.ca
-        && certificates(ca).map_err(|error| bad("ca", &error))?.is_empty()
-    {
-        return Err(bad("ca", &"there is no certificate in the file"));
-    }
-    if let Some(crl) = &new.crl {
-        CertificateRevocationListDer::from_pem_slice(crl.as_bytes())
-            .map_err(|error| bad("crl", &error))?;
-    }
     Ok(())
 }
 
@@ -106,8 +93,6 @@ fn body(kept: &HashMap<String, Pem>) -> Ssl {
     Ssl {
         given: kept.contains_key(CERT),
         fingerprint: first.map(|cert| hex::encode(Sha256::digest(cert.as_ref()))),
-        ca: kept.contains_key(CA),
-        crl: kept.contains_key(CRL),
     }
 }
 
@@ -116,15 +101,9 @@ async fn write(context: &Context, kept: &HashMap<String, Pem>) -> Result<(), Fau
     let kept = kept.clone();
     let written = tokio::task::spawn_blocking(move || {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        for (key, name) in [(CERT, "cert.pem"), (KEY, "key.pem"), (CA, "ca.pem"), (CRL, "crl.pem")]
-        {
-            let path = folder.join(name);
-            match kept.get(key) {
-                Some(pem) => replace(&path, pem.as_str())?,
-                None => match fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                },
+        for (key, name) in [(CERT, "cert.pem"), (KEY, "key.pem")] {
+            if let Some(pem) = kept.get(key) {
+                replace(&folder.join(name), pem.as_str())?;
             }
         }
         Ok(())

@@ -3,11 +3,11 @@
 use axum::Json;
 use http::StatusCode;
 use model::{UserId, settings::Settings, user};
-use wire::rest::{NewUser, Password, User};
+use wire::rest::{EditUser, NewUser, Password, User};
 
 use crate::{
     admin::Shared,
-    context::{Change, TENANT},
+    context::{Change, Context, TENANT},
     extract::{Body, Path, Query},
     fault::Fault,
     filter::{Fields, Wanted},
@@ -66,6 +66,19 @@ pub(crate) async fn set_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
+pub(crate) async fn edit(
+    context: Shared,
+    peer: Peer,
+    Path(id): Path<i64>,
+    Body(new): Body<EditUser>,
+) -> Result<Json<User>, Fault> {
+    let before = body(find(&context, id).await?);
+    context.store().set_user_blocked(UserId(id), new.blocked).await?;
+    let after = body(find(&context, id).await?);
+    context.audit(peer, "user edit", before.login.clone(), Change::between(&before, &after)).await;
+    Ok(Json(after))
+}
+
 pub(crate) async fn delete(
     context: Shared,
     peer: Peer,
@@ -78,7 +91,26 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn find(context: &Shared, id: i64) -> Result<user::User, Fault> {
+/// The user who is named in one of two ways.
+pub(crate) async fn named(
+    context: &Context,
+    login: Option<&str>,
+    id: Option<i64>,
+) -> Result<user::User, Fault> {
+    match (login, id) {
+        (Some(login), None) => {
+            let known = match login.parse::<user::Login>() {
+                Ok(known) => context.store().user_by_login(TENANT, known.as_str()).await?,
+                Err(_) => None,
+            };
+            known.ok_or_else(|| Fault::not_found("user", login))
+        }
+        (None, Some(id)) => find(context, id).await,
+        _ => Err(Fault::malformed("name the user with either user or user_id")),
+    }
+}
+
+async fn find(context: &Context, id: i64) -> Result<user::User, Fault> {
     context.store().user(UserId(id)).await?.ok_or_else(|| Fault::not_found("user", id))
 }
 

@@ -6,7 +6,7 @@ pub(crate) mod wait;
 use axum::Json;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use model::{
-    Phase, Reason, VmId,
+    Phase, Reason, Revision, VmId,
     di::{self, Name},
     network::VmNetwork,
     settings::{BadSetting, Settings},
@@ -21,8 +21,9 @@ use crate::{
     extract::{Body, Path, Query},
     fault::Fault,
     filter::{Fields, Wanted},
+    osfs,
     peer::Peer,
-    power,
+    power, users,
 };
 use parts::Parts;
 
@@ -34,6 +35,9 @@ impl Fields for Vm {
         "user_id",
         "osf",
         "osf_id",
+        "memory",
+        "use_overlay",
+        "user_storage_size",
         "ip",
         "di_tag",
         "di",
@@ -43,6 +47,7 @@ impl Fields for Vm {
         "user_state",
         "blocked",
     ];
+    const LATER: &'static [&'static str] = &["vm_pid"];
 
     fn values(&self, key: &str) -> Vec<String> {
         let connected = if self.client.is_some() { "connected" } else { "disconnected" };
@@ -53,6 +58,10 @@ impl Fields for Vm {
             "user_id" => vec![self.user_id.to_string()],
             "osf" => vec![self.osf.clone()],
             "osf_id" => vec![self.osf_id.to_string()],
+            "memory" => vec![self.memory.to_string()],
+            // Every VM writes to an overlay of its own.
+            "use_overlay" => vec!["1".to_owned()],
+            "user_storage_size" => self.user_storage_size.iter().map(i64::to_string).collect(),
             "ip" => vec![self.ip.clone()],
             "di_tag" => vec![self.di_tag.clone()],
             "di" => self.di.iter().cloned().collect(),
@@ -91,10 +100,8 @@ pub(crate) async fn add(
     for name in [&new.name, &tag] {
         name.parse::<Name>().map_err(|bad| Fault::malformed(bad.to_string()))?;
     }
-    let user = store.user_by_login(TENANT, &new.user).await?;
-    let user = user.ok_or_else(|| Fault::not_found("user", &new.user))?;
-    let osf = store.osf_by_name(TENANT, &new.osf).await?;
-    let osf = osf.ok_or_else(|| Fault::not_found("OSF", &new.osf))?;
+    let user = users::named(&context, new.user.as_deref(), new.user_id).await?;
+    let osf = osfs::named(&context, new.osf.as_deref(), new.osf_id).await?;
     let ip = new.ip.as_deref().map(address).transpose()?;
     let network = network(&context.settings().await?)?;
     let vm =
@@ -109,7 +116,7 @@ pub(crate) async fn edit(
     peer: Peer,
     Path(id): Path<i64>,
     Body(new): Body<EditVm>,
-) -> Result<Json<Vm>, Fault> {
+) -> Result<(HeaderMap, Json<Vm>), Fault> {
     for name in [&new.name, &new.di_tag].into_iter().flatten() {
         name.parse::<Name>().map_err(|bad| Fault::malformed(bad.to_string()))?;
     }
@@ -121,12 +128,16 @@ pub(crate) async fn edit(
             return Err(store::Error::BadAddress { ip, first, last }.into());
         }
     }
-    let before = find(&context, id).await?.body(context.now());
+    let vm = find(&context, id).await?;
+    if ip.is_some_and(|ip| ip != vm.vm.ip) {
+        settle(&context, &vm, peer).await?;
+    }
+    let before = vm.body(context.now());
     let edit = VmEdit { name: new.name, tag: new.di_tag, blocked: new.blocked, ip };
     context.store().edit_vm(VmId(id), &edit).await?;
     let after = find(&context, id).await?.body(context.now());
     context.audit(peer, "vm edit", before.name.clone(), Change::between(&before, &after)).await;
-    Ok(Json(after))
+    tagged(after)
 }
 
 pub(crate) async fn delete(
@@ -135,17 +146,21 @@ pub(crate) async fn delete(
     Path(id): Path<i64>,
 ) -> Result<Json<DeletedVm>, Fault> {
     let vm = find(&context, id).await?;
-    let now = context.now();
-    // One that shut itself down is still wanted on, which would keep it from going.
-    if vm.standing.phase(now).0 == Phase::Stopped {
-        power::stop(&context, vm.vm.id, &peer.who()).await?;
-    }
+    settle(&context, &vm, peer).await?;
     context.store().delete_vm(vm.vm.id).await?;
     let homes = context.settings().await?.get("path.storage.homefs")?;
     let home = vm.osf.has_home().then(|| format!("{homes}/{}-fs", vm.vm.id));
-    let body = vm.body(now);
+    let body = vm.body(context.now());
     context.audit(peer, "vm del", body.name.clone(), Change::from(&body)).await;
     Ok(Json(DeletedVm { id, name: body.name, home }))
+}
+
+/// One that shut itself down is still wanted on, which would keep it from going.
+async fn settle(context: &Context, vm: &Parts, peer: Peer) -> Result<(), Fault> {
+    if vm.standing.phase(context.now()).0 == Phase::Stopped {
+        power::stop(context, vm.vm.id, &peer.who(), None).await?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn start(
@@ -154,9 +169,9 @@ pub(crate) async fn start(
     Path(id): Path<i64>,
     headers: HeaderMap,
 ) -> Result<(HeaderMap, Json<Vm>), Fault> {
-    let vm = if_match(&headers, find(&context, id).await?)?;
-    let desired = power::start(&context, &vm.vm, &peer.who()).await?;
-    if desired.revision != vm.standing.desired.revision {
+    let expected = if_match(&headers)?;
+    let vm = find(&context, id).await?;
+    if power::start(&context, &vm.vm, &peer.who(), expected).await?.written {
         context.audit(peer, "vm start", vm.vm.name, Change::default()).await;
     }
     tagged(find(&context, id).await?.body(context.now()))
@@ -168,9 +183,9 @@ pub(crate) async fn stop(
     Path(id): Path<i64>,
     headers: HeaderMap,
 ) -> Result<(HeaderMap, Json<Vm>), Fault> {
-    let vm = if_match(&headers, find(&context, id).await?)?;
-    let desired = power::stop(&context, vm.vm.id, &peer.who()).await?;
-    if desired.revision != vm.standing.desired.revision {
+    let expected = if_match(&headers)?;
+    let vm = find(&context, id).await?;
+    if power::stop(&context, vm.vm.id, &peer.who(), expected).await?.written {
         context.audit(peer, "vm stop", vm.vm.name, Change::default()).await;
     }
     tagged(find(&context, id).await?.body(context.now()))
@@ -209,16 +224,18 @@ fn etag(body: &Vm) -> String {
     format!("\"{}\"", body.revision)
 }
 
-/// `If-Match`: only if nothing was wanted of it since it was looked at.
-fn if_match(headers: &HeaderMap, vm: Parts) -> Result<Parts, Fault> {
-    let now = format!("\"{}\"", vm.standing.desired.revision);
-    match headers.get(header::IF_MATCH) {
-        Some(tag) if tag.as_bytes() != now.as_bytes() && tag.as_bytes() != b"*" => Err(Fault::new(
-            StatusCode::PRECONDITION_FAILED,
-            "changed",
-            "something else was wanted of the virtual machine meanwhile",
-        )),
-        Some(_) | None => Ok(vm),
+/// `If-Match`: the revision that must still be the newest. `*` is any.
+fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Fault> {
+    let Some(tag) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = tag.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let number = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    match number.and_then(|number| number.parse().ok()) {
+        Some(revision) => Ok(Some(Revision(revision))),
+        // No tag of ours: it can be nothing that was seen here.
+        None => Err(power::Cannot::Changed.into()),
     }
 }
 

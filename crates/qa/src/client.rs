@@ -42,7 +42,7 @@ impl fmt::Display for Refused {
 enum Unreachable {
     #[error(
         "the api does not run (there is no one at {socket})\n    \
-         start it with `systemctl start qvd-api`, or `qvd all` without systemd"
+         start it with `qvd all`"
     )]
     NotRunning { socket: String },
     #[error("you may not speak to the api at {socket}\n    run qa as root")]

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use http::Method;
-use wire::rest::{Config, NewSsl, Ssl};
+use wire::rest::{ChangedConfigs, Config, NewSsl, Ssl};
 
 use crate::{
     client::{Client, with_query},
     grammar::Invocation,
-    selection::count,
     terminal::{self, Terminal},
 };
 
@@ -41,7 +40,7 @@ async fn get(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::R
 async fn set(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::Result<()> {
     let changes: BTreeMap<&str, &str> =
         it.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    let configs: Vec<Config> = client.send(Method::PATCH, "configs", &changes).await?;
+    let ChangedConfigs { configs, .. } = client.send(Method::PATCH, "configs", &changes).await?;
     let readers: Vec<String> = configs
         .iter()
         .map(|config| format!("{}={} (read by {})", config.key, config.value, config.reader))
@@ -61,41 +60,27 @@ async fn del(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::R
             ))?;
         }
     }
-    let number = keys.len();
-    let mut configs: Vec<Config> = Vec::new();
-    if number > 0 {
+    let mut removed: Vec<String> = Vec::new();
+    if !keys.is_empty() {
         let changes: BTreeMap<String, Option<String>> =
             keys.into_iter().map(|key| (key, None)).collect();
-        configs = client.send(Method::PATCH, "configs", &changes).await?;
+        let done: ChangedConfigs = client.send(Method::PATCH, "configs", &changes).await?;
+        removed = done.removed;
     }
+    let number = removed.len();
     let entries = if number == 1 { "entry" } else { "entries" };
-    terminal.done(&configs, &format!("{number} config {entries} deleted."))
+    terminal.done(&removed, &format!("{number} config {entries} deleted."))
 }
 
 async fn ssl(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::Result<()> {
-    let read = |key: &str| match it.get(key).filter(|path| !path.is_empty()) {
-        Some(path) => std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {key}={path}"))
-            .map(Some),
-        None => Ok(None),
+    let read = |key: &str| {
+        let path = it.required(key);
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {key}={path}"))
     };
-    let pem = NewSsl {
-        key: read("key")?.unwrap_or_default(),
-        cert: read("cert")?.unwrap_or_default(),
-        ca: read("ca")?,
-        crl: read("crl")?,
-    };
+    let pem = NewSsl { key: read("key")?, cert: read("cert")? };
     let ssl: Ssl = client.send(Method::PUT, "ssl", &pem).await?;
     let fingerprint = ssl.fingerprint.clone().unwrap_or_default();
-    terminal.done(
-        &ssl,
-        &format!(
-            "The router takes this certificate at its next start; its SHA-256 is {fingerprint}."
-        ),
-    )?;
-    let kept = usize::from(ssl.ca) + usize::from(ssl.crl);
-    if kept > 0 {
-        terminal.say(&format!("Also kept: {} for client certificates.", count(kept, "file")));
-    }
-    Ok(())
+    let text =
+        format!("The router takes this certificate within seconds; its SHA-256 is {fingerprint}.");
+    terminal.done(&ssl, &text)
 }

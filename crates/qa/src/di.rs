@@ -33,7 +33,6 @@ pub(crate) async fn run(
 
 async fn add(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::Result<()> {
     let path = Path::new(it.required("path"));
-    let osf = it.required("osf");
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
@@ -44,13 +43,8 @@ async fn add(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::R
     let about = file.metadata().await.with_context(|| format!("cannot read {}", path.display()))?;
     anyhow::ensure!(about.is_file(), "{} is not a file", path.display());
     // Asked before, so that nobody sends a large file for nothing.
-    let query = with_query("osfs", &[("filter", &format!("name={osf}"))]);
-    let osfs: Vec<Osf> = client.get(&query).await?;
-    anyhow::ensure!(
-        osfs.iter().any(|found| found.name == osf),
-        "there is no OSF {osf}\n    add it with `qa osf add name={osf}`"
-    );
-    let mut query = vec![("osf", osf), ("file", name)];
+    let osf = osf(it, client).await?.to_string();
+    let mut query = vec![("osf_id", osf.as_str()), ("file", name)];
     query.extend(it.get("version").filter(|v| !v.is_empty()).map(|version| ("version", version)));
     let bar = terminal.bar(about.len(), name);
     let result = upload::send(client, &with_query("dis", &query), file, path, &bar).await;
@@ -68,6 +62,20 @@ async fn add(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::R
         terminal.say(&format!("Warning: {warning}"));
     }
     Ok(())
+}
+
+/// The id of the OSF that is named.
+async fn osf(it: &Invocation, client: &Client) -> anyhow::Result<i64> {
+    let osfs: Vec<Osf> = client.get("osfs").await?;
+    if let Some(id) = it.id("osf_id")? {
+        let found = osfs.iter().any(|osf| osf.id == id);
+        anyhow::ensure!(found, "there is no OSF {id}\n    `qa osf list` shows those there are");
+        return Ok(id);
+    }
+    let name = it.required("osf");
+    osfs.iter().find(|osf| osf.name == name).map(|osf| osf.id).with_context(|| {
+        format!("there is no OSF {name}\n    add it with `qa osf add name={name}`")
+    })
 }
 
 fn told(new: &NewDi) -> String {
@@ -108,10 +116,13 @@ async fn tag(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::R
 async fn del(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::Result<()> {
     let dis: Vec<Di> = selection::to_change(it, client, "dis", ("delete", "disk images")).await?;
     let mut tally = Tally::default();
-    for di in &dis {
+    let mut deleted: Vec<Di> = Vec::new();
+    for di in dis {
         let result = client.ask::<()>(Method::DELETE, &format!("dis/{}", di.id)).await;
-        tally.add(&di.path, result);
+        if tally.add(&di.path, result).is_some() {
+            deleted.push(di);
+        }
     }
-    terminal.done(&dis, &format!("Deleted {}.", count(tally.done, "disk image")))?;
+    terminal.done(&deleted, &format!("Deleted {}.", count(tally.done, "disk image")))?;
     tally.finish()
 }

@@ -7,7 +7,7 @@ use std::{ffi::OsString, fmt::Write as _, path::PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, error::ErrorKind};
 
-use verbs::{ALL, LATER, OBJECTS, Words};
+use verbs::{ALL, LATER, LATER_PARAMS, Need, OBJECTS, Words};
 pub(crate) use verbs::{Extra, Verb};
 
 /// The api's socket, unless told otherwise.
@@ -58,6 +58,13 @@ impl Invocation {
         self.pairs.iter().find(|(given, _)| given == key).map(|(_, value)| value.as_str())
     }
 
+    /// The same where it is an id. An empty one is none.
+    pub(crate) fn id(&self, key: &str) -> Result<Option<i64>, Misuse> {
+        let number =
+            |text: &str| text.parse().map_err(|_| Misuse(format!("{key}={text} is no number")));
+        self.get(key).filter(|text| !text.is_empty()).map(number).transpose()
+    }
+
     /// The value of a `key=value` that the grammar requires.
     pub(crate) fn required(&self, key: &str) -> &str {
         self.get(key).expect("the grammar refuses a verb without its required parameters")
@@ -71,7 +78,7 @@ pub(crate) enum Asked {
     Run(Box<Invocation>),
     /// Show this text.
     Help(String),
-    /// A verb that comes later.
+    /// A verb, or a parameter of one, that comes later.
     NotInThisVersion(String),
     /// No such object or verb; the text lists what there is.
     Unknown(String),
@@ -99,7 +106,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Asked {
     match ALL.iter().find(|verb| verb.object == object && verb.name == name) {
         Some(verb) => match invocation(verb, of_verb) {
             Ok(invocation) => Asked::Run(Box::new(invocation)),
-            Err(mistakes) => Asked::Misused(misused(verb, &mistakes)),
+            Err(Wrong::Later(key)) => Asked::NotInThisVersion(format!("{object} {name} {key}=")),
+            Err(Wrong::Mistakes(mistakes)) => Asked::Misused(misused(verb, &mistakes)),
         },
         None => Asked::NotInThisVersion(format!("{object} {name}")),
     }
@@ -149,7 +157,41 @@ fn misused(verb: &Verb, mistakes: &[String]) -> String {
     text
 }
 
-fn invocation(verb: &'static Verb, matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
+/// Why the words behind a verb cannot be done.
+enum Wrong {
+    /// A parameter of this key comes later.
+    Later(&'static str),
+    /// One sentence each.
+    Mistakes(Vec<String>),
+}
+
+impl From<Vec<String>> for Wrong {
+    fn from(mistakes: Vec<String>) -> Self {
+        Self::Mistakes(mistakes)
+    }
+}
+
+/// The first parameter that the verb will take in a later version.
+fn later(verb: &Verb, pairs: &[(String, String)]) -> Option<&'static str> {
+    let of_verb =
+        |(object, name, _): &&(&str, &str, _)| *object == verb.object && *name == verb.name;
+    let (_, _, keys) = LATER_PARAMS.iter().find(of_verb)?;
+    keys.iter().copied().find(|key| pairs.iter().any(|(given, _)| given == key))
+}
+
+/// The filters, joined. An empty one is a mistake, such as a variable of a script that is not set:
+/// it must not stand for everything.
+fn filter(matches: &ArgMatches) -> Result<Option<String>, Vec<String>> {
+    let filters: Vec<String> =
+        matches.get_many::<String>("filter").unwrap_or_default().cloned().collect();
+    let says = |filter: &String| filter.split(',').any(|part| !part.trim().is_empty());
+    if !filters.iter().all(says) {
+        return Err(vec!["the filter is empty".to_owned()]);
+    }
+    Ok((!filters.is_empty()).then(|| filters.join(",")))
+}
+
+fn invocation(verb: &'static Verb, matches: &ArgMatches) -> Result<Invocation, Wrong> {
     let words: Vec<String> = match verb.words {
         Words::None => Vec::new(),
         Words::Params(_) | Words::Pairs | Words::Keys => {
@@ -160,25 +202,27 @@ fn invocation(verb: &'static Verb, matches: &ArgMatches) -> Result<Invocation, V
         Words::Keys => (Vec::new(), words),
         Words::Params(_) | Words::Pairs | Words::None => (pairs::read(&words)?, Vec::new()),
     };
+    if let Some(key) = later(verb, &pairs) {
+        return Err(Wrong::Later(key));
+    }
     if let Words::Params(params) = verb.words {
         pairs::check(&pairs, params)?;
     }
     if verb.words == Words::Pairs && pairs.is_empty() {
-        return Err(vec!["no key=value is given".to_owned()]);
+        return Err(vec!["no key=value is given".to_owned()].into());
     }
     if verb.name == "edit" && pairs.is_empty() {
-        return Err(vec!["nothing to change is given".to_owned()]);
+        return Err(vec!["nothing to change is given".to_owned()].into());
     }
     let has = |extra: fn(&Extra) -> bool| verb.extras.iter().any(extra);
     let flag = |is: bool, name: &str| is && matches.get_flag(name);
-    let filters = has(|extra| matches!(extra, Extra::Filter(_)))
-        .then(|| matches.get_many::<String>("filter").unwrap_or_default().cloned().collect())
-        .filter(|filters: &Vec<String>| !filters.is_empty());
+    let filter =
+        if has(|extra| matches!(extra, Extra::Filter(_))) { filter(matches)? } else { None };
     Ok(Invocation {
         verb,
         pairs,
         keys,
-        filter: filters.map(|filters| filters.join(",")),
+        filter,
         quiet: matches.get_flag("quiet"),
         force: flag(has(|extra| *extra == Extra::Force), "force"),
         wait: flag(has(|extra| *extra == Extra::Wait), "wait"),
@@ -227,7 +271,8 @@ fn command() -> Command {
              qa user add login=ada\n  \
              qa vm add name=ada-desk user=ada osf=desktop\n  \
              qa vm start -f name=ada-desk --wait\n\n\
-             Exit codes: 0 done, 1 not done, 2 not understood.",
+             Exit codes: 0 done; 1 not done, or no such object or verb; 2 options or parameters that make \
+             no sense.",
         )
         .args(global_options());
     OBJECTS.iter().fold(root, |root, (object, about)| {
@@ -302,10 +347,13 @@ fn verb_command(verb: &'static Verb) -> Command {
         Words::Params(params) => {
             more.push_str("Parameters:\n");
             for param in params {
-                let usual = if param.required {
-                    format!(" {}=…", param.key)
-                } else {
-                    format!(" [{}=…]", param.key)
+                let before =
+                    |other| params.iter().take_while(|it| *it != param).any(|it| it.key == other);
+                let usual = match param.need {
+                    Need::Must => format!(" {}=…", param.key),
+                    Need::May => format!(" [{}=…]", param.key),
+                    Need::Either(other) if before(other) => String::new(),
+                    Need::Either(other) => format!(" {}=…|{other}=…", param.key),
                 };
                 if param.key != "password" {
                     usage.push_str(&usual);

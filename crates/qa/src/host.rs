@@ -1,9 +1,10 @@
 //! `qa host …`
 
 use http::Method;
-use wire::rest::{Host, NewHost};
+use wire::rest::{EditHost, Host, NewHost};
 
 use crate::{
+    block,
     client::Client,
     grammar::Invocation,
     selection,
@@ -23,6 +24,9 @@ const COLUMNS: &[Column] = &[
     text("State"),
 ];
 
+const KIND: block::Kind<Host> =
+    block::Kind { nouns: "hosts", noun: "host", of: |host| (host.id, &host.name) };
+
 pub(crate) async fn run(
     it: &Invocation,
     client: &Client,
@@ -30,6 +34,10 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     match it.verb.name {
         "add" => add(it, client, terminal).await,
+        "block" | "unblock" => {
+            let edit = |blocked| EditHost { blocked };
+            block::run(it, client, terminal, &KIND, edit).await
+        }
         _ => list(it, client, terminal).await,
     }
 }

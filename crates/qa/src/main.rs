@@ -6,9 +6,12 @@
 //! | `client` | the way to the api: REST over its unix socket |
 //! | `terminal`, `table` | what people see, and what they are asked |
 //! | `config`, `host`, `user`, `osf`, `di`, `vm` | the verbs, by object |
+//! | `block` | the verbs `block` and `unblock`, of several objects |
 //!
-//! Exit codes: 0 done, 1 not done, 2 not understood.
+//! Exit codes: 0 done; 1 not done, or no such object or verb (as the original); 2 options or parameters
+//! that make no sense.
 
+mod block;
 mod client;
 mod config;
 mod di;

@@ -72,11 +72,14 @@ async fn edit(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::
 async fn del(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::Result<()> {
     let osfs: Vec<Osf> = selection::to_change(it, client, "osfs", ("delete", "OSFs")).await?;
     let mut tally = Tally::default();
-    for osf in &osfs {
+    let mut deleted: Vec<Osf> = Vec::new();
+    for osf in osfs {
         let result = client.ask::<()>(Method::DELETE, &format!("osfs/{}", osf.id)).await;
-        tally.add(&osf.name, result);
+        if tally.add(&osf.name, result).is_some() {
+            deleted.push(osf);
+        }
     }
-    terminal.done(&osfs, &format!("Deleted {}.", count(tally.done, "OSF")))?;
+    terminal.done(&deleted, &format!("Deleted {}.", count(tally.done, "OSF")))?;
     tally.finish()
 }
 

@@ -1,9 +1,10 @@
 //! `qa user …`
 
 use http::Method;
-use wire::rest::{NewUser, Password, User};
+use wire::rest::{EditUser, NewUser, Password, User};
 
 use crate::{
+    block,
     client::{Client, with_query},
     grammar::{Invocation, Misuse},
     selection::{self, Tally, count},
@@ -12,6 +13,8 @@ use crate::{
 };
 
 const COLUMNS: &[Column] = &[number("Id"), text("Login")];
+const KIND: block::Kind<User> =
+    block::Kind { nouns: "users", noun: "user", of: |user| (user.id, &user.login) };
 
 pub(crate) async fn run(
     it: &Invocation,
@@ -31,6 +34,10 @@ pub(crate) async fn run(
             let row = |user: &User| vec![user.id.to_string(), user.login.clone()];
             terminal.list(&users, COLUMNS, row, "There are no such users.")
         }
+        "block" | "unblock" => {
+            let edit = |blocked| EditUser { blocked };
+            block::run(it, client, terminal, &KIND, edit).await
+        }
         "passwd" => passwd(it, client, terminal).await,
         _ => del(it, client, terminal).await,
     }
@@ -49,7 +56,9 @@ async fn add(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::R
 }
 
 async fn passwd(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::Result<()> {
-    let login = it.required("user");
+    // As logins are kept.
+    let login = it.required("user").trim().to_lowercase();
+    let login = login.as_str();
     let query = with_query("users", &[("filter", &format!("login={login}"))]);
     let users: Vec<User> = client.get(&query).await?;
     let Some(user) = users.iter().find(|user| user.login == login) else {
@@ -74,10 +83,13 @@ fn show(terminal: &Terminal, login: &str, password: &str) {
 async fn del(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::Result<()> {
     let users: Vec<User> = selection::to_change(it, client, "users", ("delete", "users")).await?;
     let mut tally = Tally::default();
-    for user in &users {
+    let mut deleted: Vec<User> = Vec::new();
+    for user in users {
         let result = client.ask::<()>(Method::DELETE, &format!("users/{}", user.id)).await;
-        tally.add(&user.login, result);
+        if tally.add(&user.login, result).is_some() {
+            deleted.push(user);
+        }
     }
-    terminal.done(&users, &format!("Deleted {}.", count(tally.done, "user")))?;
+    terminal.done(&deleted, &format!("Deleted {}.", count(tally.done, "user")))?;
     tally.finish()
 }

@@ -52,8 +52,10 @@ async fn add(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::R
     let given = |key: &str| it.get(key).filter(|value| !value.is_empty()).map(str::to_owned);
     let new = NewVm {
         name: it.required("name").to_owned(),
-        user: it.required("user").to_owned(),
-        osf: it.required("osf").to_owned(),
+        user: given("user"),
+        user_id: it.id("user_id")?,
+        osf: given("osf"),
+        osf_id: it.id("osf_id")?,
         ip: given("ip"),
         di_tag: given("di_tag"),
     };

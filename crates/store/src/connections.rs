@@ -1,4 +1,4 @@
-//! The clients attached to VMs, and what is asked of them. Written by the api.
+//! The clients attached to VMs. Written by the api.
 //!
 //! At most one client is attached to a VM, by the schema itself: the newest. A connection that is
 //! over stays until the next one of its VM, so that a client that lost it can be told apart from
@@ -22,7 +22,7 @@ pub struct Connection {
     pub run: Run,
     /// Its unguessable name: whoever knows it may go on from this connection.
     pub name: String,
-    /// The start of the l7r that carries it.
+    /// The name of the node whose l7r carries it.
     pub incarnation: String,
     /// The client's address.
     pub client: String,
@@ -48,42 +48,6 @@ impl std::fmt::Debug for Connection {
             .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
-}
-
-/// The answer to a new connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewConnection {
-    /// Its id.
-    pub id: ConnectionId,
-    /// The connections of the same VM that it ended.
-    pub ended: Vec<ConnectionId>,
-}
-
-/// What can be asked of the connection of a VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestKind {
-    /// End the connection; the session goes on.
-    End,
-    /// End the connection and suspend the session.
-    Suspend,
-}
-
-impl RequestKind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::End => "end",
-            Self::Suspend => "suspend",
-        }
-    }
-}
-
-/// Something asked of the connection of a VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionRequest {
-    /// Of which VM.
-    pub vm: VmId,
-    /// What.
-    pub kind: RequestKind,
 }
 
 #[derive(sqlx::FromRow)]
@@ -116,7 +80,7 @@ impl From<ConnectionRow> for Connection {
 }
 
 impl Store {
-    /// Adds a connection, which ends the one its VM had: the newest wins.
+    /// Adds a connection, which ends the one its VM had: the newest wins. Returns its id.
     #[expect(clippy::too_many_arguments, reason = "a connection is what it is")]
     pub async fn add_connection(
         &self,
@@ -127,24 +91,22 @@ impl Store {
         client: &str,
         user: UserId,
         now: Timestamp,
-    ) -> Result<NewConnection> {
+    ) -> Result<ConnectionId> {
         // Changes nothing but the right to go on: of two at once, the later one wins.
         const HOLD: &str = "UPDATE vms SET name = name WHERE id = $1";
         const CLEAR: &str = "DELETE FROM connections WHERE vm = $1 AND ended";
-        const END: &str =
-            "UPDATE connections SET ended = TRUE WHERE vm = $1 AND NOT ended RETURNING id";
+        const END: &str = "UPDATE connections SET ended = TRUE WHERE vm = $1 AND NOT ended";
         const ADD: &str =
             "INSERT INTO connections (vm, run, name, incarnation, client, user_id, since, ended)
             VALUES ($1, $2, $3, $4, $5, $6, $7, FALSE) RETURNING id";
-        let (id, ended) = change!(self, on => {
+        let id: i64 = change!(self, on => {
             let held = sqlx::query(HOLD).bind(vm.0).execute(&mut *on).await?;
             if held.rows_affected() == 0 {
                 return Err(Error::not_found("VM", &vm));
             }
             sqlx::query(CLEAR).bind(vm.0).execute(&mut *on).await?;
-            let ended: Vec<i64> =
-                sqlx::query_scalar(END).bind(vm.0).fetch_all(&mut *on).await?;
-            let id: i64 = sqlx::query_scalar(ADD)
+            sqlx::query(END).bind(vm.0).execute(&mut *on).await?;
+            sqlx::query_scalar(ADD)
                 .bind(vm.0)
                 .bind(run.0)
                 .bind(name)
@@ -155,11 +117,9 @@ impl Store {
                 .fetch_one(&mut *on)
                 .await
                 .or_exists("connection of VM", vm)
-                .or_missing("user", user)?;
-            (id, ended)
+                .or_missing("user", user)?
         });
-        let ended = ended.into_iter().map(ConnectionId).collect();
-        Ok(NewConnection { id: ConnectionId(id), ended })
+        Ok(ConnectionId(id))
     }
 
     /// The connections that are not over, in the order of their ids.
@@ -170,12 +130,23 @@ impl Store {
         Ok(rows.into_iter().map(Connection::from).collect())
     }
 
-    /// The connection with a name, over or not.
-    pub async fn connection_by_name(&self, name: &str) -> Result<Option<Connection>> {
-        const FIND: &str = "SELECT id, vm, run, name, incarnation, client, user_id, since, ended
-            FROM connections WHERE name = $1";
-        let row: Option<ConnectionRow> =
-            read!(self, on => sqlx::query_as(FIND).bind(name).fetch_optional(on).await)?;
+    /// The connection with a name, if it is the newest of its VM: it goes on, also one that was
+    /// noted as over.
+    pub async fn resume_connection(&self, name: &str) -> Result<Option<Connection>> {
+        // Changes nothing but the right to go on: nobody adds a newer one meanwhile.
+        const HOLD: &str = "UPDATE vms SET name = name
+            WHERE id = (SELECT vm FROM connections WHERE name = $1)";
+        const RESUME: &str = "UPDATE connections SET ended = FALSE
+            WHERE name = $1 AND id = (SELECT MAX(id) FROM connections WHERE vm =
+                (SELECT vm FROM connections WHERE name = $1))
+            RETURNING id, vm, run, name, incarnation, client, user_id, since, ended";
+        let row: Option<ConnectionRow> = change_if!(self, on => {
+            sqlx::query(HOLD).bind(name).execute(&mut *on).await?;
+            let row: Option<ConnectionRow> =
+                sqlx::query_as(RESUME).bind(name).fetch_optional(&mut *on).await?;
+            let resumed = row.is_some();
+            (row, resumed)
+        });
         Ok(row.map(Connection::from))
     }
 
@@ -196,45 +167,5 @@ impl Store {
             let ended = done.rows_affected() == 1;
             (ended, ended)
         }))
-    }
-
-    /// Asks something of the connection of a VM; the last word counts.
-    pub async fn request_connection(&self, vm: VmId, kind: RequestKind) -> Result<()> {
-        const ASK: &str = "INSERT INTO connection_requests (vm, kind) VALUES ($1, $2)
-            ON CONFLICT (vm) DO UPDATE SET kind = excluded.kind";
-        change!(self, on => {
-            sqlx::query(ASK)
-                .bind(vm.0)
-                .bind(kind.word())
-                .execute(&mut *on)
-                .await
-                .or_missing("VM", vm)?;
-        });
-        Ok(())
-    }
-
-    /// What is asked and not yet done, in the order of the VMs' ids.
-    pub async fn connection_requests(&self) -> Result<Vec<ConnectionRequest>> {
-        const FIND: &str = "SELECT vm, kind FROM connection_requests ORDER BY vm";
-        let rows: Vec<(i64, String)> = read!(self, on => sqlx::query_as(FIND).fetch_all(on).await)?;
-        let request = |(vm, word): (i64, String)| {
-            let kind = [RequestKind::End, RequestKind::Suspend]
-                .into_iter()
-                .find(|kind| kind.word() == word)
-                .ok_or_else(|| Error::row("connection_requests", &vm, "kind"))?;
-            Ok(ConnectionRequest { vm: VmId(vm), kind })
-        };
-        rows.into_iter().map(request).collect()
-    }
-
-    /// Notes that what was asked is done. Something else asked meanwhile stays.
-    pub async fn delete_connection_request(&self, request: ConnectionRequest) -> Result<()> {
-        const DELETE: &str = "DELETE FROM connection_requests WHERE vm = $1 AND kind = $2";
-        change_if!(self, on => {
-            let done =
-                sqlx::query(DELETE).bind(request.vm.0).bind(request.kind.word()).execute(&mut *on).await?;
-            ((), done.rows_affected() > 0)
-        });
-        Ok(())
     }
 }

@@ -41,7 +41,8 @@ mod work;
 mod tests;
 
 pub use audit::{AuditEntry, AuditRow, BrokenChain};
-pub use connections::{Connection, ConnectionRequest, NewConnection, RequestKind};
+pub use configs::ChangedConfig;
+pub use connections::Connection;
 pub use database::Store;
 pub use error::{Error, Result};
 pub use grants::grants;

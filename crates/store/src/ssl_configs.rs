@@ -30,7 +30,7 @@ impl fmt::Debug for Pem {
 }
 
 impl Store {
-    /// What is stored, by key: `l7r.ssl.cert`, `l7r.ssl.key`, `l7r.ssl.ca`, `l7r.ssl.crl`.
+    /// What is stored, by key: `l7r.ssl.cert`, `l7r.ssl.key`.
     pub async fn ssl_config(&self) -> Result<HashMap<String, Pem>> {
         const FIND: &str = "SELECT key, pem FROM ssl_configs";
         let rows: Vec<(String, String)> =

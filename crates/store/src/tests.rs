@@ -44,8 +44,8 @@ macro_rules! contract {
 
 contract! {
     audit: chains_hold_and_show_any_change, writers_have_chains_of_their_own;
-    configs: settings_are_set_changed_and_taken_back, pems_are_replaced_together_and_never_shown;
-    connections: the_newest_wins, what_is_asked_of_a_connection;
+    configs: settings_are_changed_and_taken_back, pems_are_replaced_together_and_never_shown;
+    connections: the_newest_wins, the_newest_goes_on_even_if_it_was_over;
     desired: only_the_revision_expected_is_changed, rows_of_a_host;
     dis: versions_and_tags, tags_move_unless_they_are_versions, deleting_hands_tags_on,
         used_images_stay;
@@ -59,7 +59,8 @@ contract! {
         newest_image_is_head, one_claim_one_connection_one_chain;
     statements: every_text_is_understood, every_table_has_its_writers;
     users: life_of_a_user, numbers_of_users_are_never_given_again, used_users_stay;
-    vms: life_of_a_vm, addresses_of_vms, running_vms_stay;
+    vms: life_of_a_vm, addresses_of_vms, only_a_vm_that_is_down_gets_another_address,
+        running_vms_stay;
     wake: others_hear_of_changes;
     work: a_host_sees_what_concerns_it;
 }

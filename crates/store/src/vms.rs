@@ -10,6 +10,11 @@ use crate::{
     row,
 };
 
+/// The hosts that see anything of a run of a VM.
+const HOSTS: &str = "SELECT name FROM hosts WHERE id IN
+        (SELECT host FROM vm_observed WHERE vm = $1 AND seen <> 'nothing')
+    ORDER BY id";
+
 #[derive(sqlx::FromRow)]
 pub(crate) struct VmRow {
     id: i64,
@@ -49,11 +54,18 @@ pub struct VmEdit {
     pub tag: Option<String>,
     /// Offline for maintenance or not.
     pub blocked: Option<bool>,
-    /// Another address from the next start on.
+    /// Another address. Only a VM of which nothing runs can get one.
     pub ip: Option<Ipv4Addr>,
 }
 
 impl Store {
+    /// How often a VM was given an address in this database: it only ever grows, so that a smaller
+    /// number than one seen before tells that the database was put back to an earlier state.
+    pub async fn vms_given(&self) -> Result<i64> {
+        const FIND: &str = "SELECT value FROM counters WHERE name = 'address'";
+        Ok(read!(self, on => sqlx::query_scalar(FIND).fetch_one(on).await)?)
+    }
+
     /// Adds a VM of a user and an OSF of the same tenant, with the address asked for or the highest
     /// free one, and with a row in `vm_desired` that wants it off.
     #[expect(clippy::too_many_arguments, reason = "a VM is what it is")]
@@ -135,8 +147,10 @@ impl Store {
         row::maybe(row)
     }
 
-    /// Changes a VM. A running session goes on as it is. Whether an address lies in the network of
-    /// the VMs is for the caller to check.
+    /// Changes a VM. A running session goes on as it is. Another address is refused while the VM is
+    /// wanted on, or while a host sees anything of a run of it: the next VM would get the address
+    /// that is still in use. Whether an address lies in the network of the VMs is for the caller to
+    /// check.
     pub async fn edit_vm(&self, id: VmId, edit: &VmEdit) -> Result<Vm> {
         const EDIT: &str = "UPDATE vms SET
                 name = COALESCE($2, name), tag = COALESCE($3, tag),
@@ -144,6 +158,9 @@ impl Store {
             WHERE id = $1
             RETURNING id, tenant, name, user_id, osf, tag, ip, blocked";
         const ADDRESS: &str = "SELECT name FROM vms WHERE ip = $1 AND id <> $2";
+        // Changes nothing but the right to go on: nobody wants it on meanwhile.
+        const HOLD: &str = "UPDATE vm_desired SET power = power WHERE vm = $1 AND power = 'off'";
+        const OWN: &str = "SELECT name, ip FROM vms WHERE id = $1";
         let ip = edit.ip.map(|ip| ip.to_string());
         let row: Option<VmRow> = change!(self, on => {
             if let Some(ip) = &ip {
@@ -154,6 +171,16 @@ impl Store {
                     .await?;
                 if let Some(holder) = holder {
                     return Err(Error::in_use("address", &ip, format!("VM {holder}")));
+                }
+                let own: Option<(String, String)> =
+                    sqlx::query_as(OWN).bind(id.0).fetch_optional(&mut *on).await?;
+                let (name, own) = own.ok_or_else(|| Error::not_found("VM", &id))?;
+                let off = sqlx::query(HOLD).bind(id.0).execute(&mut *on).await?;
+                let hosts: Vec<String> =
+                    sqlx::query_scalar(HOSTS).bind(id.0).fetch_all(&mut *on).await?;
+                if own != *ip && (off.rows_affected() == 0 || !hosts.is_empty()) {
+                    let by = format!("VM {name}: stop it first, and wait until it is stopped");
+                    return Err(Error::in_use("address", &own, by));
                 }
             }
             sqlx::query_as(EDIT)
@@ -175,9 +202,6 @@ impl Store {
         const EXISTS: &str = "SELECT name FROM vms WHERE id = $1";
         // First, so that nobody can want it on meanwhile.
         const UNWANT: &str = "DELETE FROM vm_desired WHERE vm = $1 AND power = 'off'";
-        const HOSTS: &str = "SELECT name FROM hosts WHERE id IN
-                (SELECT host FROM vm_observed WHERE vm = $1 AND seen <> 'nothing')
-            ORDER BY id";
         const DELETE: &str = "DELETE FROM vms WHERE id = $1";
         change!(self, on => {
             let name: Option<String> =

@@ -167,11 +167,11 @@ pub(super) async fn name(
     if let Some(resume) = resume {
         may_resume(context, vm.id, resume).await?;
     }
-    let new = context
+    let id = context
         .store()
         .add_connection(vm.id, run, &name, context.node(), address, user, context.now())
         .await?;
-    let attachment = attached.take(vm.id, new.id, name);
+    let attachment = attached.take(vm.id, id, name);
     drop(naming);
     Ok(attachment)
 }
@@ -184,12 +184,12 @@ pub(super) async fn may_resume(context: &Context, vm: VmId, name: &str) -> Resul
     }
 }
 
-/// A router reports a connection that outlived an api.
+/// A router reports a connection that outlived an api, or whose earlier report it gave up: the end of
+/// that one was not the client's.
 pub(super) async fn resumed(context: &Context, name: &str) -> Result<Attachment, Refused> {
     let naming = context.attached().naming.lock().await;
-    let taken = || Refused::new(409, TAKEN);
-    let connection = context.store().connection_by_name(name).await?.ok_or_else(taken)?;
-    may_resume(context, connection.vm, name).await?;
+    let resumed = context.store().resume_connection(name).await?;
+    let connection = resumed.ok_or_else(|| Refused::new(409, TAKEN))?;
     let attachment = context.attached().take(connection.vm, connection.id, name.to_owned());
     drop(naming);
     Ok(attachment)

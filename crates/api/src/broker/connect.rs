@@ -7,7 +7,7 @@
 //! Two at once for one VM: both want it up, one start is written, both see it running; the one that
 //! names its connection last has the desktop, and the other is told to end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use model::{
     Phase, Reason, Run, VmId, access,
@@ -54,7 +54,7 @@ enum Way {
 
 /// Brings the VM up and names the connection; the answer `Attach` is said.
 pub(super) async fn connect(
-    context: &Context,
+    context: &Arc<Context>,
     conversation: &mut Conversation,
     wish: Wish,
 ) -> Result<Result<Attachment, Refused>, Gone> {
@@ -66,15 +66,13 @@ pub(super) async fn connect(
         Ok(run) => run,
         Err(refused) => return Ok(Err(refused)),
     };
-    let resume = wish.resume.as_deref();
-    let named = attached::name(context, &vm, run, client.user.id, &wish.who.address, resume).await;
-    let attachment = match named {
+    // Brought to its end even if the api ends meanwhile.
+    let naming = name_and_note(context.clone(), client, vm, run, wish.who.address, wish.resume);
+    let named = context.work().spawn(naming).await;
+    let attachment = match named.unwrap_or_else(|_| Err(Refused::new(503, "try again").after(1))) {
         Ok(attachment) => attachment,
         Err(refused) => return Ok(Err(refused)),
     };
-    let by = client.by;
-    let from = wish.who.address;
-    context.audit_of(by, from, "vm connect", vm.name, Change::default()).await;
     let attach = Answer::Attach {
         vm: wish.vm,
         run: run.0,
@@ -86,6 +84,20 @@ pub(super) async fn connect(
         return Err(gone);
     }
     Ok(Ok(attachment))
+}
+
+async fn name_and_note(
+    context: Arc<Context>,
+    client: Client,
+    vm: Vm,
+    run: Run,
+    address: String,
+    resume: Option<String>,
+) -> Result<Attachment, Refused> {
+    let user = client.user.id;
+    let attachment = attached::name(&context, &vm, run, user, &address, resume.as_deref()).await?;
+    context.audit_of(client.by, address, "vm connect", vm.name, Change::default()).await;
+    Ok(attachment)
 }
 
 /// A user on the way to a VM.
@@ -181,8 +193,8 @@ impl Client {
                 return Err(Refused::new(503, text).after(30));
             }
             Phase::Stopped | Phase::Stopping | Phase::Failed => {
-                let desired = power::start(context, vm, &self.by).await.map_err(refusal)?;
-                self.wanted = Some(desired.run);
+                let wanted = power::start(context, vm, &self.by, None).await.map_err(refusal)?;
+                self.wanted = Some(wanted.desired.run);
                 return Ok(Way::Waits("Starting virtual machine".to_owned()));
             }
             Phase::Running => {}

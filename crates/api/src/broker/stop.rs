@@ -1,6 +1,6 @@
 //! A user stops a VM.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use model::{Phase, VmId, access, user::User, vm::Vm};
 use tokio::time::{Instant, sleep_until};
@@ -24,7 +24,7 @@ const CLEAN_UP: Duration = Duration::from_secs(30);
 
 /// Stops the VM, or the user's only one, and waits until it is down.
 pub(super) async fn stop(
-    context: &Context,
+    context: &Arc<Context>,
     conversation: &mut Conversation,
     who: &Credentials,
     vm: Option<i64>,
@@ -34,17 +34,30 @@ pub(super) async fn stop(
         Err(refused) => return Ok(Err(refused)),
     };
     conversation.say(&Answer::Progress { text: "Stopping virtual machine".to_owned() }).await?;
-    let by = format!("user {}", user.login);
-    if let Err(cannot) = power::stop(context, vm.id, &by).await {
+    let id = vm.id;
+    // Brought to its end even if the api ends meanwhile.
+    let stopping = stop_and_note(context.clone(), user, vm, who.address.clone());
+    if let Err(cannot) = context.work().spawn(stopping).await.unwrap_or(Err(Cannot::Contended)) {
         return Ok(Err(refusal(cannot)));
     }
-    let from = who.address.clone();
-    context.audit_of(by, from, "vm stop", vm.name.clone(), Change::default()).await;
     tokio::select! {
         biased;
         gone = conversation.hung_up() => Err(gone),
-        result = down(context, vm.id) => Ok(result),
+        result = down(context, id) => Ok(result),
     }
+}
+
+async fn stop_and_note(
+    context: Arc<Context>,
+    user: User,
+    vm: Vm,
+    from: String,
+) -> Result<(), Cannot> {
+    let by = format!("user {}", user.login);
+    if power::stop(&context, vm.id, &by, None).await?.written {
+        context.audit_of(by, from, "vm stop", vm.name, Change::default()).await;
+    }
+    Ok(())
 }
 
 async fn allowed(
@@ -80,7 +93,9 @@ pub(super) fn refusal(cannot: Cannot) -> Refused {
     match cannot {
         Cannot::Gone => barred(access::Barred::Unknown),
         Cannot::Because(reason) => Refused::new(503, reason.text()).after(30),
-        Cannot::Contended => Refused::new(503, "others change it all the time").after(5),
+        Cannot::Changed | Cannot::Contended => {
+            Refused::new(503, "others change it all the time").after(5)
+        }
         Cannot::Fault(fault) => fault.into(),
     }
 }

@@ -43,6 +43,8 @@ impl Parts {
             user: self.user.login.clone(),
             osf_id: self.osf.id.0,
             osf: self.osf.name.clone(),
+            memory: self.osf.memory,
+            user_storage_size: self.osf.user_storage_size,
             di_tag: self.vm.tag.clone(),
             di_id: self.tagged.as_ref().map(|di| di.id.0),
             di: self.tagged.as_ref().map(|di| di.version.clone()),

@@ -34,7 +34,7 @@ async fn users_are_added_listed_and_deleted_and_passwords_set() {
         }
     };
     let before = hash("ada").await;
-    let said = it.qa_with("user passwd user=ada --password-stdin", "new\n").await.ok();
+    let said = it.qa_with("user passwd user=Ada --password-stdin", "new\n").await.ok();
     assert_eq!(said, "The password of ada was changed.\n");
     assert_ne!(hash("ada").await, before);
 
@@ -42,6 +42,12 @@ async fn users_are_added_listed_and_deleted_and_passwords_set() {
     assert_eq!(said, "qa: user ada exists already\n");
     let said = it.qa_with("user add login=a:b --password-stdin", "x\n").await.failed(1);
     assert!(said.starts_with("qa: `a:b` cannot be a login"), "{said}");
+    assert_eq!(it.qa("user block -f login=*b*").await.ok(), "Blocked 1 user.\n");
+    assert_eq!(it.qa("user list -q -f blocked=1").await.ok(), " 2 | bob\n".trim_start());
+    assert_eq!(it.qa("user unblock --force").await.ok(), "Unblocked 3 users.\n");
+    assert!(
+        it.store.users(model::TenantId::DEFAULT).await.unwrap().iter().all(|user| !user.blocked)
+    );
     assert_eq!(it.qa("user del -f login=*b*").await.ok(), "Deleted 1 user.\n");
     assert_eq!(it.qa("user list -q").await.ok().lines().count(), 2);
     it.end().await;
@@ -126,6 +132,24 @@ async fn a_vm_is_listed_with_all_that_belongs_to_it() {
     let said = it.qa("user del -f login=ada").await;
     assert_eq!(said.code, 1);
     assert!(said.err.starts_with("qa: ada: user 1 is in use by VM ada-desk"), "{said:?}");
+    for (object, filter) in [("user", "login=ada"), ("osf", "name=desk")] {
+        let said = it.qa(&format!("{object} del -f {filter} -o json")).await;
+        assert_eq!((said.code, said.out.as_str()), (1, "[]\n"), "what stays is not listed");
+    }
+
+    it.qa("vm add name=x user=Ada osf_id=1").await.ok();
+    it.qa("vm add name=y user_id=1 osf=desk").await.ok();
+    for filter in ["memory=2048", "use_overlay=1", "user=ada"] {
+        let listed = it.qa(&format!("vm list -q -f {filter}")).await.ok();
+        assert_eq!(listed.lines().count(), 3, "{filter}");
+    }
+    assert_eq!(it.qa("vm list -f user_storage_size=*").await.out, "");
+    let said = it.qa("vm list -f vm_pid=7").await.failed(1);
+    assert_eq!(said, "qa: filtering by `vm_pid` is not in this version of QVD\n");
+    let said = it.qa("vm add name=z user_id=9 osf_id=1").await.failed(1);
+    assert_eq!(said, "qa: there is no user 9\n    `qa user list` shows those there are\n");
+    it.qa("vm del -f id=2").await.ok();
+    it.qa("vm del -f id=3").await.ok();
 
     let said = it.qa("vm del -f id=1").await;
     assert_eq!(said.out, "Deleted 1 VM.\n");

@@ -2,6 +2,7 @@
 
 use expect_test::expect;
 use tar::{Builder, EntryType, Header};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::installation::Installation;
 
@@ -144,7 +145,67 @@ async fn what_is_wrong_is_said_before_the_file_is_kept() {
     assert!(said.starts_with("qa: the image is refused: `x.iso` does not end in one of .tar"));
     let said = it.qa(&format!("di add path={} osf=other", file.display())).await.failed(1);
     assert_eq!(said, "qa: there is no OSF other\n    add it with `qa osf add name=other`\n");
+    let line = format!("di add path={} osf_id=9", file.display());
+    assert_eq!(
+        it.qa(&line).await.failed(1),
+        "qa: there is no OSF 9\n    `qa osf list` shows those there are\n"
+    );
+    // The same when it is the storage that cannot take it.
+    let file = it.file("x.tar", &vec![1; 8 << 20]);
+    let line = format!("di add path={} osf_id=1", file.display());
+    it.qa("config set path.storage.staging=/srv/elsewhere").await.ok();
+    let said = it.qa(&line).await.failed(1);
+    assert!(said.starts_with("qa: path.storage.staging is /srv/elsewhere, which is not below"));
+    let occupied = file.join("staging");
+    it.qa(&format!("config set path.storage.staging={}", occupied.display())).await.ok();
+    let said = it.qa(&line).await.failed(1);
+    assert!(said.contains("cannot be written: Not a directory"), "{said}");
     let said = it.qa("di add path=/nowhere.tar osf=desk").await.failed(1);
     assert_eq!(said, "qa: cannot open /nowhere.tar: No such file or directory (os error 2)\n");
     it.end().await;
+}
+
+#[tokio::test]
+async fn the_next_api_finishes_what_one_that_died_began() {
+    let mut it = Installation::with_a_vm().await;
+    let sha256 = it.store.di(model::DiId(1)).await.unwrap().unwrap().sha256;
+    let random = "r".repeat(32);
+    let images = it.path("storage/images");
+    // It died between the row and the rename; and while it took in, looked through and copied others.
+    std::fs::rename(
+        images.join("1-small.tar.zst"),
+        images.join(format!("node1~{random}~{sha256}.complete")),
+    )
+    .unwrap();
+    let other = "0".repeat(64);
+    let node2 = format!("node2~{random}.partial");
+    for name in [
+        format!("storage/images/node1~{random}~{other}.complete"),
+        format!("storage/images/node1~{random}.partial"),
+        format!("storage/staging/node1~{random}.partial"),
+        format!("storage/staging/{node2}"),
+        "storage/staging/mine.partial".to_owned(),
+    ] {
+        it.file(&name, b"half");
+    }
+    it.restart().await;
+    assert_eq!(it.names_in("storage/images"), ["1-small.tar.zst"]);
+    assert_eq!(std::fs::read(images.join("1-small.tar.zst")).unwrap(), packed());
+    // What may be in work on another node is let alone, and what nobody here made.
+    assert_eq!(it.names_in("storage/staging"), ["mine.partial".to_owned(), node2]);
+    it.end().await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_api_does_not_wait_for_an_upload() {
+    let it = Installation::new().await;
+    it.qa("osf add name=desk").await.ok();
+    let mut sender = tokio::net::UnixStream::connect(it.path("admin.sock")).await.unwrap();
+    let head = "POST /api/v1/dis?osf=desk&file=x.tar HTTP/1.1\r\nhost: api\r\n\
+                content-length: 1000000\r\n\r\nhalf";
+    sender.write_all(head.as_bytes()).await.unwrap();
+    while it.names_in("storage/staging").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    it.end_leaving(|it| assert!(it.names_in("storage/staging").is_empty())).await;
 }

@@ -85,11 +85,14 @@ async fn what_has_no_image_or_no_host_is_refused_with_the_reason() {
         "qa: ada-desk: no image of OSF desk has the tag none\n    tag one with `qa di tag`\n"
     );
     it.qa("vm edit -f id=1 di_tag=head").await.ok();
-    it.store.set_host_blocked(model::HostId(1), true).await.unwrap();
+    assert_eq!(it.qa("host block -f name=node1").await.ok(), "Blocked 1 host.\n");
     let said = it.qa("vm start -f id=1").await;
     assert_eq!((said.code, said.out.as_str()), (1, "Started 0 VMs.\n"));
-    assert!(said.err.starts_with("qa: ada-desk: no host is alive to run it\n"), "{said:?}");
+    let why = "qa: ada-desk: no host can run it: each one is silent or blocked\n";
+    assert!(said.err.starts_with(why) && said.err.contains("`qa host unblock`"), "{said:?}");
     assert!(it.qa("vm why").await.ok().contains("nobody has started it yet"));
+    assert_eq!(it.qa("host unblock -f blocked=1").await.ok(), "Unblocked 1 host.\n");
+    assert_eq!(it.qa("vm start -f id=1").await.ok(), "Started 1 VM.\n");
     it.end().await;
 }
 
@@ -101,6 +104,10 @@ async fn all_are_changed_only_when_a_person_or_force_says_so() {
     assert_eq!(said.err, "Are you sure you want to start all virtual machines (1)? [y/N] ");
     assert_eq!(it.store.desired(VmId(1)).await.unwrap().unwrap().run.0, 0);
     assert_eq!(it.qa_with("vm start", "Y\n").await.ok(), "Started 1 VM.\n");
+    // A variable of a script that is not set.
+    let said = it.qa("vm stop -f ").await.failed(2);
+    assert!(said.starts_with("qa: syntax error: the filter is empty\n"), "{said}");
+    assert_eq!(it.store.desired(VmId(1)).await.unwrap().unwrap().power, Power::On);
     assert_eq!(it.qa("vm stop --force -q").await.ok(), "");
     assert_eq!(it.store.desired(VmId(1)).await.unwrap().unwrap().power, Power::Off);
     it.end().await;
@@ -114,6 +121,10 @@ async fn one_that_is_up_is_not_deleted_and_one_that_shut_itself_down_is() {
     let said = it.qa("vm del -f id=1").await;
     assert_eq!(said.code, 1);
     assert!(said.err.contains("stop it first"), "{said:?}");
+    // The next VM would get the address that this one still has.
+    let said = it.qa("vm edit -f id=1 ip=10.0.0.200").await;
+    assert_eq!((said.code, said.out.as_str()), (1, "Edited 0 VMs.\n"));
+    assert!(said.err.contains("10.0.255.254 is in use by VM ada-desk: stop it first"), "{said:?}");
     let said = it.qa("di del -f id=1").await;
     assert!(said.err.contains("in use by"), "{said:?}");
     assert_eq!(it.names_in("storage/images"), ["1-small.tar.zst"]);
@@ -124,6 +135,7 @@ async fn one_that_is_up_is_not_deleted_and_one_that_shut_itself_down_is() {
     })
     .await;
     assert!(it.qa("vm list -q").await.ok().contains("| stopped |"));
+    it.qa("vm edit -f id=1 ip=10.0.0.200").await.ok();
     it.qa("vm del -f id=1").await.ok();
     it.end().await;
 }

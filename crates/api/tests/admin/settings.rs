@@ -23,9 +23,26 @@ async fn settings_are_set_shown_and_taken_back() {
 
     assert_eq!(it.qa("config del vm.start.timeout").await.ok(), "1 config entry deleted.\n");
     assert_eq!(it.qa("config get vm.start.timeout").await.ok(), "vm.start.timeout=270\n");
+    let said = it.qa("config del vm.start.timeout").await.ok();
+    assert_eq!(said, "0 config entries deleted.\n", "it was not set");
     let said = it.qa_with("config del", "y\n").await;
     assert_eq!(said.out, "1 config entry deleted.\n");
     assert!(it.store.configs().await.unwrap().is_empty());
+    let rows = it.store.audit_tail(10).await.unwrap();
+    let noted: Vec<_> = rows
+        .iter()
+        .rev()
+        .map(|row| (row.entry.target.as_str(), row.entry.after.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        noted,
+        [
+            ("vm.overlay.persistent", "\"1\""),
+            ("vm.start.timeout", "\"60\""),
+            ("vm.start.timeout", "null"),
+            ("vm.overlay.persistent", "null"),
+        ]
+    );
     it.end().await;
 }
 
@@ -84,7 +101,7 @@ async fn key_and_certificate_must_belong_together() {
     assert!(it.names_in("ssl").is_empty());
 
     let said = it.qa(&line(&key)).await.ok();
-    assert!(said.contains("at its next start; its SHA-256 is "), "{said}");
+    assert!(said.contains("takes this certificate within seconds; its SHA-256 is "), "{said}");
     assert_eq!(it.names_in("ssl"), ["cert.pem", "key.pem"]);
     let handed = std::fs::read_to_string(it.path("ssl/key.pem")).unwrap();
     assert_eq!(handed, own.signing_key.serialize_pem());

@@ -69,6 +69,22 @@ async fn who_only_lost_the_connection_starts_nothing() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_reported_again_is_not_over() {
+    let it = Installation::with_vms().await;
+    it.runs().await;
+    let (line, name) = attach(&it, &connect(1)).await;
+    // The router gave the conversation up, and not the client.
+    drop(line);
+    it.connection_ends().await;
+    let mut line = it.ask(&Request::Resumed { connection: name }).await;
+    assert!(matches!(line.answer().await, Answer::Done { .. }));
+    assert_eq!(it.store.connections().await.unwrap().len(), 1);
+    drop(line);
+    it.connection_ends().await;
+    it.end().await;
+}
+
+#[tokio::test]
 async fn a_router_reports_its_connections_to_the_next_api() {
     let mut it = Installation::with_vms().await;
     it.runs().await;

@@ -1,6 +1,6 @@
 //! `key=value`, and `key = value`.
 
-use super::verbs::Param;
+use super::verbs::{Need, Param};
 
 /// Puts words together to pairs. An equals sign may stand alone or begin a word; what follows a
 /// lone one is the value.
@@ -38,13 +38,24 @@ pub(super) fn read(words: &[String]) -> Result<Vec<(String, String)>, Vec<String
 
 /// Whether all that must be given is, and nothing else.
 pub(super) fn check(pairs: &[(String, String)], params: &[Param]) -> Result<(), Vec<String>> {
-    let missing = params.iter().filter(|param| {
-        param.required && !pairs.iter().any(|(key, value)| key == param.key && !value.is_empty())
-    });
+    let given = |key: &str| pairs.iter().any(|(given, value)| given == key && !value.is_empty());
+    let lacks = |(at, param): (usize, &Param)| match param.need {
+        Need::Must => (!given(param.key)).then(|| format!("{}= is missing", param.key)),
+        // Told once, by the first of the two.
+        Need::Either(other) if params.iter().take(at).any(|before| before.key == other) => None,
+        Need::Either(other) => match (given(param.key), given(other)) {
+            (false, false) => Some(format!("{}= or {other}= is missing", param.key)),
+            (true, true) => Some(format!("{}= and {other}= are the same thing", param.key)),
+            _ => None,
+        },
+        Need::May => None,
+    };
     let foreign =
         pairs.iter().filter(|(key, _)| !params.iter().any(|param| param.key == key.as_str()));
-    let mistakes: Vec<String> = missing
-        .map(|param| format!("{}= is missing", param.key))
+    let mistakes: Vec<String> = params
+        .iter()
+        .enumerate()
+        .filter_map(lacks)
         .chain(foreign.map(|(key, _)| format!("too many arguments: {key}=")))
         .collect();
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }

@@ -65,9 +65,15 @@ fn what_is_wrong_with_parameters_is_listed() {
         "qa vm add nam=x osf=",
         &expect![[r"
             misused: qa: syntax error: name= is missing
-            qa: syntax error: user= is missing
-            qa: syntax error: osf= is missing
+            qa: syntax error: user= or user_id= is missing
+            qa: syntax error: osf= or osf_id= is missing
             qa: syntax error: too many arguments: nam=
+            See `qa vm add --help`."]],
+    );
+    check(
+        "qa vm add name=x user=ada user_id=1 osf_id=1",
+        &expect![[r"
+            misused: qa: syntax error: user= and user_id= are the same thing
             See `qa vm add --help`."]],
     );
     check(
@@ -91,6 +97,13 @@ fn what_is_wrong_with_parameters_is_listed() {
 fn verbs_of_later_versions_are_known() {
     check("qa vm ssh -f id=1 -- -l root", &expect!["not in this version: vm ssh"]);
     check("qa host counters", &expect!["not in this version: host counters"]);
+    check("qa host lost node2", &expect!["not in this version: host lost"]);
+    check("qa vm add name=x user=a osf=b bulk=9", &expect!["not in this version: vm add bulk="]);
+    check(
+        "qa di tag di_id=1 tag=x expire-soft=",
+        &expect!["not in this version: di tag expire-soft="],
+    );
+    check("qa config ssl key=a cert=b ca=c", &expect!["not in this version: config ssl ca="]);
 }
 
 #[test]
@@ -100,7 +113,9 @@ fn unknown_words_get_a_list() {
         &expect![[r"
             unknown: qa: there is no 'host dance', available subcommands:
               host add
-              host list"]],
+              host block
+              host list
+              host unblock"]],
     );
     check(
         "qa di",
@@ -125,7 +140,7 @@ fn help_tells_what_a_verb_does() {
         &expect![[r"
             Adds a virtual machine
 
-            Usage: qa vm add name=… user=… osf=… [ip=…] [di_tag=…]
+            Usage: qa vm add name=… user=…|user_id=… osf=…|osf_id=… [ip=…] [di_tag=…]
 
             Options:
               -o, --output <FORM>  table, for people, or json, for programs [default: table]
@@ -138,7 +153,9 @@ fn help_tells_what_a_verb_does() {
             Parameters:
               name=              its name
               user=              login of its user
+              user_id=           or the user's id
               osf=               name of its OSF
+              osf_id=            or the OSF's id
               ip=                its address (a free one)
               di_tag=            the tag it follows (default)
 
@@ -152,8 +169,23 @@ fn help_tells_what_a_verb_does() {
 }
 
 #[test]
+fn an_empty_filter_is_not_everything() {
+    for filter in ["", ",", " , ,", "\t"] {
+        let line = ["qa", "vm", "stop", "-f", "name=a", "-f", filter].map(OsString::from);
+        let Asked::Misused(text) = parse(line) else { panic!("{filter:?}") };
+        assert!(text.starts_with("qa: syntax error: the filter is empty\n"), "{text}");
+    }
+    assert_eq!(runs("qa vm stop -f name=*").filter.as_deref(), Some("name=*"));
+}
+
+#[test]
 fn the_grammar_is_sound() {
     command().debug_assert();
+    for (object, name, keys) in LATER_PARAMS {
+        let verb = ALL.iter().find(|verb| verb.object == *object && verb.name == *name).unwrap();
+        let Words::Params(params) = verb.words else { panic!("{object} {name}") };
+        assert!(params.iter().all(|param| !keys.contains(&param.key)), "{object} {name}");
+    }
     for verb in ALL {
         assert!(OBJECTS.iter().any(|(object, _)| *object == verb.object), "{verb:?}");
         assert!(verb.more.contains(&format!("qa {} {}", verb.object, verb.name)), "{verb:?}");

@@ -17,16 +17,31 @@ pub(crate) enum Words {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Param {
     pub(crate) key: &'static str,
-    pub(crate) required: bool,
+    pub(crate) need: Need,
     pub(crate) about: &'static str,
 }
 
+/// Whether a `key=value` must be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Yes.
+    Must,
+    /// No.
+    May,
+    /// Either this one or another of this key.
+    Either(&'static str),
+}
+
 const fn must(key: &'static str, about: &'static str) -> Param {
-    Param { key, required: true, about }
+    Param { key, need: Need::Must, about }
 }
 
 const fn may(key: &'static str, about: &'static str) -> Param {
-    Param { key, required: false, about }
+    Param { key, need: Need::May, about }
+}
+
+const fn either(key: &'static str, other: &'static str, about: &'static str) -> Param {
+    Param { key, need: Need::Either(other), about }
 }
 
 /// An option that only some verbs have.
@@ -76,6 +91,9 @@ const VMS: Extra = Extra::Filter(&[
     "user_id",
     "osf",
     "osf_id",
+    "memory",
+    "use_overlay",
+    "user_storage_size",
     "ip",
     "di_tag",
     "di",
@@ -124,14 +142,10 @@ pub(crate) const ALL: &[Verb] = &[
         words: Words::Params(&[
             must("key", "file with the private key, in PEM"),
             must("cert", "file with the certificate and those above it, in PEM"),
-            may(
-                "ca",
-                "file with the authority of client certificates; kept ones are dropped without it",
-            ),
-            may("crl", "file with its revoked certificates; kept ones are dropped without it"),
         ]),
         extras: &[],
-        more: "Key and certificate must belong together. The router takes them at its next start.\n\n\
+        more: "Key and certificate must belong together. The router takes them within seconds; open \
+               connections go on with the old ones.\n\n\
                Example: qa config ssl key=server.key cert=server.pem",
     },
     Verb {
@@ -154,6 +168,24 @@ pub(crate) const ALL: &[Verb] = &[
         extras: &[HOSTS],
         more: "HKD is the time since the host was last heard of; RAM is in MiB.\n\n\
                Example: qa host list -f state=running",
+    },
+    Verb {
+        object: "host",
+        name: "block",
+        about: "Keeps users and new virtual machines away from hosts",
+        words: Words::None,
+        extras: &[HOSTS, Extra::Force],
+        more: "The router of a blocked host sends users away, and no virtual machine is started there. \
+               What runs there goes on, and so do open connections.\n\n\
+               Example: qa host block -f name=node2",
+    },
+    Verb {
+        object: "host",
+        name: "unblock",
+        about: "Opens blocked hosts again",
+        words: Words::None,
+        extras: &[HOSTS, Extra::Force],
+        more: "Example: qa host unblock -f name=node2",
     },
     Verb {
         object: "user",
@@ -189,6 +221,23 @@ pub(crate) const ALL: &[Verb] = &[
         ]),
         extras: &[Extra::Password],
         more: "Open sessions go on.\n\nExample: qa user passwd user=ada",
+    },
+    Verb {
+        object: "user",
+        name: "block",
+        about: "Keeps users from logging in",
+        words: Words::None,
+        extras: &[USERS, Extra::Force],
+        more: "Their virtual machines run on, and so do open connections: end them with `qa vm stop -f \
+               user=ada`.\n\nExample: qa user block -f login=ada",
+    },
+    Verb {
+        object: "user",
+        name: "unblock",
+        about: "Lets blocked users log in again",
+        words: Words::None,
+        extras: &[USERS, Extra::Force],
+        more: "Example: qa user unblock -f login=ada",
     },
     Verb {
         object: "user",
@@ -250,7 +299,8 @@ pub(crate) const ALL: &[Verb] = &[
                 "path",
                 "the archive: .tar, .tar.gz, .tgz, .tar.zst or .tzst of a root file system",
             ),
-            must("osf", "name of the OSF it is a version of"),
+            either("osf", "osf_id", "name of the OSF it is a version of"),
+            either("osf_id", "osf", "or its id"),
             may("version", "its version (YYYY-MM-DD-NNN of today)"),
         ]),
         extras: &[],
@@ -299,8 +349,10 @@ pub(crate) const ALL: &[Verb] = &[
         about: "Adds a virtual machine",
         words: Words::Params(&[
             must("name", "its name"),
-            must("user", "login of its user"),
-            must("osf", "name of its OSF"),
+            either("user", "user_id", "login of its user"),
+            either("user_id", "user", "or the user's id"),
+            either("osf", "osf_id", "name of its OSF"),
+            either("osf_id", "osf", "or the OSF's id"),
             may("ip", "its address (a free one)"),
             may("di_tag", "the tag it follows (default)"),
         ]),
@@ -341,7 +393,7 @@ pub(crate) const ALL: &[Verb] = &[
         words: Words::Params(&[
             may("name", "another name"),
             may("di_tag", "another tag to follow, from the next start"),
-            may("ip", "another address, from the next start"),
+            may("ip", "another address, while it is stopped"),
             may("blocked", "1: nobody can connect (a running session goes on); 0: they can"),
         ]),
         extras: &[VMS, Extra::Force],
@@ -365,9 +417,20 @@ pub(crate) const ALL: &[Verb] = &[
     },
 ];
 
-/// Verbs that QVD has always had and that this version has not.
+/// Parameters of verbs that QVD has always had and that this version has not.
+pub(crate) const LATER_PARAMS: &[(&str, &str, &[&str])] = &[
+    ("config", "ssl", &["ca", "crl"]),
+    ("osf", "add", &["use_overlay", "is_application"]),
+    ("di", "add", &["expire-soft", "expire-hard"]),
+    ("di", "tag", &["expire-soft", "expire-hard"]),
+    ("di", "untag", &["expire-soft", "expire-hard"]),
+    ("vm", "add", &["bulk"]),
+    ("vm", "edit", &["expire-soft", "expire-hard"]),
+];
+
+/// Verbs that QVD has always had, or will have, and that this version has not.
 pub(crate) const LATER: &[(&str, &[&str])] = &[
-    ("host", &["del", "block", "unblock", "counters", "propget", "propset", "propdel"]),
+    ("host", &["del", "lost", "counters", "propget", "propset", "propdel"]),
     ("user", &["propget", "propset", "propdel"]),
     ("osf", &["propget", "propset", "propdel"]),
     ("di", &["propget", "propset", "propdel"]),

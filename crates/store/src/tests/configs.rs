@@ -1,20 +1,30 @@
 //! Settings, and the router's certificate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::Database;
-use crate::Pem;
+use crate::{ChangedConfig, Pem};
 
-pub(super) async fn settings_are_set_changed_and_taken_back(Database { store, .. }: Database) {
+pub(super) async fn settings_are_changed_and_taken_back(Database { store, .. }: Database) {
+    let some = |text: &str| Some(text.to_owned());
+    let changes = |pairs: &[(&str, Option<&str>)]| -> BTreeMap<String, Option<String>> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))).collect()
+    };
     assert_eq!(store.configs().await.unwrap(), []);
-    store.set_config("vm.network.dns", "192.0.2.53").await.unwrap();
-    store.set_config("l7r.port", "443").await.unwrap();
+    let both = changes(&[("vm.network.dns", Some("192.0.2.53")), ("l7r.port", Some("443"))]);
+    let done = store.change_configs(&both).await.unwrap();
+    assert_eq!(done.iter().map(|one| &one.key).collect::<Vec<_>>(), ["l7r.port", "vm.network.dns"]);
     store.set_config("l7r.port", "8443").await.unwrap();
     let pairs = [("l7r.port", "8443"), ("vm.network.dns", "192.0.2.53")];
     let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
     assert_eq!(store.configs().await.unwrap(), pairs);
-    assert!(store.del_config("l7r.port").await.unwrap());
-    assert!(!store.del_config("l7r.port").await.unwrap());
+
+    // What is so already is not among what was changed.
+    let mixed = changes(&[("l7r.port", None), ("vm.network.dns", Some("192.0.2.53")), ("x", None)]);
+    let done = store.change_configs(&mixed).await.unwrap();
+    let before = some("8443");
+    assert_eq!(done, [ChangedConfig { key: "l7r.port".to_owned(), before, after: None }]);
+    assert_eq!(store.change_configs(&mixed).await.unwrap(), []);
     assert_eq!(store.configs().await.unwrap(), pairs[1..]);
 }
 

@@ -111,11 +111,9 @@ pub(super) async fn one_claim_one_connection_one_chain(database: Database) {
         store.add_connection(vm, Run(1), &name, "l", "c", user, NOW).await.unwrap()
     })
     .await;
-    let newest = added.iter().map(|new| new.id).max();
+    let newest = added.iter().max().copied();
     let live: Vec<_> = database.store.connections().await.unwrap();
     assert_eq!(live.iter().map(|live| Some(live.id)).collect::<Vec<_>>(), [newest]);
-    let ended: BTreeSet<_> = added.iter().flat_map(|new| &new.ended).collect();
-    assert_eq!(ended.len(), RACERS - 1);
 
     race(&database, |store, number| async move {
         let entry = super::audit::entry(&format!("race {number}"));

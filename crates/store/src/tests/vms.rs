@@ -82,6 +82,27 @@ pub(super) async fn addresses_of_vms(Database { store, .. }: Database) {
     assert_eq!(last(add("d", None).await.unwrap()), 5);
 }
 
+pub(super) async fn only_a_vm_that_is_down_gets_another_address(
+    Database { store, .. }: Database,
+) {
+    let world = world(&store).await;
+    let (vm, host) = (world.vm.id, world.host.id);
+    let to = async |last: u8| {
+        let ip = Some(Ipv4Addr::new(10, 9, 0, last));
+        store.edit_vm(vm, &VmEdit { ip, ..VmEdit::default() }).await
+    };
+    let refusal = "address 10.9.0.254 is in use by VM desk: stop it first, and wait until it is stopped";
+    want(&store, vm, Power::On, host, world.di.id).await;
+    assert_eq!(to(7).await.unwrap_err().to_string(), refusal);
+    // The one it has is no other.
+    to(254).await.unwrap();
+    want(&store, vm, Power::Off, host, world.di.id).await;
+    store.put_observed(&seen(vm, host, Seen::Stopping)).await.unwrap();
+    assert_eq!(to(7).await.unwrap_err().to_string(), refusal);
+    store.put_observed(&seen(vm, host, Seen::Nothing)).await.unwrap();
+    assert_eq!(to(7).await.unwrap().ip, Ipv4Addr::new(10, 9, 0, 7));
+}
+
 pub(super) async fn running_vms_stay(Database { store, .. }: Database) {
     let world = world(&store).await;
     let (vm, host) = (world.vm.id, world.host.id);

@@ -21,6 +21,15 @@ pub struct Config {
     pub reader: String,
 }
 
+/// What a change of settings did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedConfigs {
+    /// The settings that were named, as they are now.
+    pub configs: Vec<Config>,
+    /// The keys of those that were set and are set no more.
+    pub removed: Vec<String>,
+}
+
 /// The router's key and certificate, in PEM.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,12 +38,6 @@ pub struct NewSsl {
     pub key: String,
     /// The certificate, followed by those that lead to its authority.
     pub cert: String,
-    /// The authority of client certificates; what was kept is dropped when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca: Option<String>,
-    /// Its list of revoked certificates; what was kept is dropped when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crl: Option<String>,
 }
 
 impl fmt::Debug for NewSsl {
@@ -50,10 +53,6 @@ pub struct Ssl {
     pub given: bool,
     /// sha-256 of the first certificate, in lower-case hexadecimal.
     pub fingerprint: Option<String>,
-    /// Whether client certificates have an authority.
-    pub ca: bool,
-    /// Whether there is a list of revoked ones.
-    pub crl: bool,
 }
 
 /// The installation at a glance.

@@ -11,7 +11,7 @@ pub struct Host {
     pub name: String,
     /// The address others reach it at.
     pub address: String,
-    /// A blocked host is given no new VM.
+    /// A blocked host is given no new VM, and its router sends users away.
     pub blocked: bool,
     /// Whether it is heard of and runs.
     pub alive: bool,
@@ -29,6 +29,14 @@ pub struct Host {
     pub vms: u64,
     /// What is wrong with it, one sentence each.
     pub problems: Vec<String>,
+}
+
+/// What to change of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditHost {
+    /// Whether its router sends users away and it is given no new VM; what runs there goes on.
+    pub blocked: bool,
 }
 
 /// A host to add. A host that runs `qvd` adds itself.

@@ -35,6 +35,14 @@ impl fmt::Debug for NewUser {
     }
 }
 
+/// What to change of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditUser {
+    /// Whether the user is kept from logging in; a session that is open goes on.
+    pub blocked: bool,
+}
+
 /// A password to set.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

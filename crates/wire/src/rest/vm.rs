@@ -17,6 +17,10 @@ pub struct Vm {
     pub osf_id: i64,
     /// Its OSF's name.
     pub osf: String,
+    /// Its OSF's memory limit, in MiB.
+    pub memory: i64,
+    /// Its OSF's size of a user's storage in MiB; null for no limit, 0 for no home.
+    pub user_storage_size: Option<i64>,
     /// The tag it follows.
     pub di_tag: String,
     /// The image the tag leads to now; null when no image has it.
@@ -27,7 +31,7 @@ pub struct Vm {
     pub running_di_id: Option<i64>,
     /// The version of that image.
     pub running_di: Option<String>,
-    /// Its address, fixed for life.
+    /// Its address.
     pub ip: String,
     /// A blocked VM cannot be connected to; a running session goes on.
     pub blocked: bool,
@@ -87,16 +91,24 @@ pub struct Why {
     pub host_alive: bool,
 }
 
-/// A VM to add.
+/// A VM to add. User and OSF are named by one of their two forms each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewVm {
     /// Its name.
     pub name: String,
     /// Its user's login.
-    pub user: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Its user's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<i64>,
     /// Its OSF's name.
-    pub osf: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub osf: Option<String>,
+    /// Its OSF's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub osf_id: Option<i64>,
     /// Its address; a free one when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
@@ -115,7 +127,7 @@ pub struct EditVm {
     /// The tag it follows, from its next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub di_tag: Option<String>,
-    /// Its address, from its next start.
+    /// Its address. Only a VM that is stopped can get another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
     /// Whether users are kept from connecting.
