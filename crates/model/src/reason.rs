@@ -117,9 +117,10 @@ codes! {
     /// The VM is blocked.
     Blocked, "blocked", "the virtual machine is offline for maintenance", "ask your administrator";
     /// No host can run it.
-    NoHost, "no-host", "no host is alive to run it", "start `qvd hkd` on a host, and see `qa host list`";
+    NoHost, "no-host", "no host can run it: each one is silent or blocked",
+        "see `qa host list`: start qvd on one, or open one with `qa host unblock`";
     /// The host has gone silent.
-    HostLost, "host-lost", "host {host} has been silent since {since}", "repair the host, or give up its VMs with `qa host lost {host}`";
+    HostLost, "host-lost", "host {host} has been silent since {since}", "repair the host and start qvd there";
     /// Its time is up.
     Expired, "expired", "its image expired", "connect again for the new image";
     /// All container ids of the host are used.
