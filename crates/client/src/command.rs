@@ -6,11 +6,14 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::login;
+
 /// A program, with nothing to read.
 #[expect(clippy::disallowed_methods, reason = "this is the door")]
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.stdin(Stdio::null());
+    // The password of the login is no business of theirs.
+    command.stdin(Stdio::null()).env_remove(login::VARIABLE);
     command
 }
 

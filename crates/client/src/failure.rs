@@ -2,6 +2,8 @@
 
 use wire::head::Answer;
 
+use crate::plain::plain;
+
 /// Why the client ends without what was asked of it. The text is for a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
@@ -65,7 +67,7 @@ impl Failure {
 
     /// What the server's refusal means.
     pub(crate) fn refused(answer: &Answer) -> Self {
-        let text = answer.text();
+        let text = plain(&answer.text());
         match answer.status {
             401 => Self::Login(text),
             403 | 404 | 422 => Self::NoDesktop(text),

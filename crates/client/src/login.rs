@@ -7,6 +7,9 @@ use wire::head::Login;
 
 use crate::{failure::Failure, options::Options};
 
+/// The variable that may hold the password.
+pub(crate) const VARIABLE: &str = "QVDPASSWORD";
+
 /// Finds out who logs in.
 pub(crate) fn ask(options: &Options) -> Result<Login, Failure> {
     let here = || env::var("USER").ok().filter(|name| !name.is_empty());
@@ -29,12 +32,13 @@ fn password(file: Option<&Path>, login: &str) -> Result<String, Failure> {
         })?;
         return Ok(text.lines().next().unwrap_or_default().to_owned());
     }
-    if let Ok(password) = env::var("QVDPASSWORD") {
+    if let Ok(password) = env::var(VARIABLE) {
         return Ok(password);
     }
     if !std::io::stdin().is_terminal() {
-        let text = "no password: use --password-file or QVDPASSWORD where there is no terminal";
-        return Err(Failure::Usage(text.to_owned()));
+        let text =
+            format!("no password: use --password-file or {VARIABLE} where there is no terminal");
+        return Err(Failure::Usage(text));
     }
     rpassword::prompt_password(format!("Password of {login}: "))
         .map_err(|error| Failure::Local(format!("cannot ask for the password: {error}")))

@@ -15,7 +15,7 @@
 //! | `proxy` | `nxproxy`, on a socket in a folder of our own |
 //! | `relay` | carries bytes between the two |
 //! | `keyboard`, `command` | what this machine's keyboard is, and other programs |
-//! | `progress` | one line that says what happens |
+//! | `progress`, `plain` | one line that says what happens, with no word of the server raw |
 //!
 //! It is blocking code on one thread and a half: nothing here waits for more than two things at once.
 
@@ -24,6 +24,7 @@ mod failure;
 mod keyboard;
 mod login;
 mod options;
+mod plain;
 mod progress;
 mod proxy;
 mod relay;

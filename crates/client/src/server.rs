@@ -20,6 +20,7 @@ use wire::head::{Answer, Event, Login, ResponseReader, write_request};
 use crate::{
     failure::Failure,
     options::Address,
+    plain::plain,
     trust::{Pinned, Trust},
 };
 
@@ -76,10 +77,16 @@ impl Server {
     /// The user's desktops.
     pub(crate) fn list(&mut self) -> Result<Vec<Vm>, Failure> {
         match self.ask("/qvd/list_of_vm", &[], false, &mut |_| {})? {
-            Event::Answer(answer) if answer.status == 200 => serde_json::from_slice(&answer.body)
-                .map_err(|_| {
+            Event::Answer(answer) if answer.status == 200 => {
+                let mut vms: Vec<Vm> = serde_json::from_slice(&answer.body).map_err(|_| {
                     Failure::Unavailable("the server sent no list of desktops".to_owned())
-                }),
+                })?;
+                for vm in &mut vms {
+                    vm.name = plain(&vm.name);
+                    vm.state = plain(&vm.state);
+                }
+                Ok(vms)
+            }
             event => Err(refused(event)),
         }
     }
@@ -88,7 +95,7 @@ impl Server {
     pub(crate) fn stop(&mut self, vm: i64, tell: &mut dyn FnMut(&str)) -> Result<String, Failure> {
         let id = vm.to_string();
         match self.ask("/qvd/stop_vm", &[("id", &id)], false, tell)? {
-            Event::Answer(answer) if answer.status == 200 => Ok(answer.text()),
+            Event::Answer(answer) if answer.status == 200 => Ok(plain(&answer.text())),
             event => Err(refused(event)),
         }
     }
@@ -243,7 +250,7 @@ fn exchange(
     stream.flush()?;
     loop {
         match reader.poll().map_err(io::Error::other)? {
-            Some(Event::Processing(text)) => tell(&text),
+            Some(Event::Processing(text)) => tell(&plain(&text)),
             Some(event) => return Ok(event),
             None => {
                 let mut bytes = [0; 8192];

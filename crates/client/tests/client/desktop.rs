@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     agent::Agent,
     display::Display,
-    program::{Running, client, until},
+    program::{Running, client, program, until},
     server::Server,
 };
 
@@ -44,6 +44,14 @@ impl Stage {
         until("the picture", || self.display.pixel(300, 300) == pixel);
     }
 
+    /// The programs of a name that the client has started.
+    fn started(&self, name: &str) -> Vec<String> {
+        let mut pgrep = program("pgrep");
+        pgrep.args(["-x", "-P", &self.client.child.id().to_string(), name]);
+        let found = String::from_utf8(pgrep.output().unwrap().stdout).unwrap();
+        found.lines().map(str::to_owned).collect()
+    }
+
     fn ends(&mut self, code: i32) -> String {
         let (status, words) = self.client.end();
         assert_eq!(status.code(), Some(code), "{words}");
@@ -65,6 +73,10 @@ fn a_desktop_appears_and_comes_back_when_the_connection_is_lost() {
             .permissions()
             .readonly()
     );
+    let proxies = stage.started("nxproxy");
+    assert_eq!(proxies.len(), 1, "{proxies:?}");
+    let given = std::fs::read_to_string(format!("/proc/{}/environ", proxies[0])).unwrap();
+    assert!(given.contains("HOME=") && !given.contains("secret"), "nxproxy has the password");
     for lost in 1..=2 {
         stage.server.cut();
         let start = Instant::now();

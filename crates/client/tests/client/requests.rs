@@ -34,6 +34,20 @@ fn a_list_is_a_table_or_json() {
 }
 
 #[test]
+fn nothing_that_a_server_says_drives_the_terminal() {
+    let (home, server) = known();
+    server.plan.lock().unwrap().names = vec!["a\u{1b}[2J".to_owned(), "\u{9b}2Jb\r".to_owned()];
+    for arguments in [&["--list"][..], &["--list", "--json"], &["--stop"], &["--stop", "--vm", "7"]]
+    {
+        let mut command = client(home.path(), None);
+        let (_, out, err) = outcome(command.args(arguments).arg(server.name()));
+        let said = out + &err;
+        assert!(said.contains("[2J") || said.contains("Machine stopped"), "{said:?}");
+        assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
+    }
+}
+
+#[test]
 fn the_environment_names_server_and_user() {
     let (home, server) = known();
     let mut command = client(home.path(), None);
