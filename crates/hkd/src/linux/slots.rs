@@ -5,12 +5,19 @@
 //! slot whose run directory is gone is free.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs::File,
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{
+        AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, renameat,
+        unlinkat,
+    },
+    io::Errno,
+    process::geteuid,
+};
 
 use super::error::{Doing, Error, Result, show};
 
@@ -26,22 +33,24 @@ pub fn base_of(slot: u32) -> u32 {
     FIRST_ID + slot * IDS
 }
 
-/// Where slots are taken.
+/// Where slots are taken: a folder that nobody but root could have made.
 pub fn folder() -> PathBuf {
-    PathBuf::from("/run/lock/qvd-slots")
+    PathBuf::from("/run/qvd-slots")
 }
 
 /// Takes the lowest free slot for a run directory, or the one it has already.
 pub fn claim(folder: &Path, run_directory: &Path) -> Result<Option<u32>> {
     let doing = || format!("take a range of ids in {}", show(folder));
-    fs::create_dir_all(folder).doing(doing)?;
-    let lock = File::create(folder.join("lock")).doing(doing)?;
-    flock(&lock, FlockOperation::LockExclusive).doing(doing)?;
+    let text = run_directory.to_str().ok_or_else(|| Error::Unexpected {
+        what: run_directory.display().to_string(),
+        why: "the path is not UTF-8".to_owned(),
+    })?;
+    let table = Table::open(folder)?;
     let mut free = None;
-    let taken = fs::read_dir(folder).doing(doing)?.count();
+    let taken = table.entries().doing(doing)?;
     // The slots in use are near the bottom: those taken, and one more, hold a free one.
     for slot in 0..SLOTS.min(u32::try_from(taken).unwrap_or(SLOTS) + 1) {
-        match holder(&folder.join(slot.to_string())).doing(doing)? {
+        match table.holder(slot).doing(doing)? {
             Some(holder) if holder == run_directory => return Ok(Some(slot)),
             Some(holder) if holder.is_dir() => {}
             Some(_) | None => {
@@ -50,11 +59,7 @@ pub fn claim(folder: &Path, run_directory: &Path) -> Result<Option<u32>> {
         }
     }
     if let Some(slot) = free {
-        let text = run_directory.to_str().ok_or_else(|| Error::Unexpected {
-            what: run_directory.display().to_string(),
-            why: "the path is not UTF-8".to_owned(),
-        })?;
-        fs::write(folder.join(slot.to_string()), text).doing(doing)?;
+        table.give(slot, text).doing(doing)?;
     }
     Ok(free)
 }
@@ -62,24 +67,79 @@ pub fn claim(folder: &Path, run_directory: &Path) -> Result<Option<u32>> {
 /// Gives back what a run directory holds.
 pub fn release(folder: &Path, slot: u32, run_directory: &Path) -> Result<()> {
     let doing = || format!("give back the range of ids {slot} in {}", show(folder));
-    let file = folder.join(slot.to_string());
-    if holder(&file).doing(doing)?.is_some_and(|holder| holder == run_directory) {
-        fs::remove_file(&file).doing(doing)?;
+    let table = Table::open(folder)?;
+    if table.holder(slot).doing(doing)?.is_some_and(|holder| holder == run_directory) {
+        unlinkat(&table.folder, slot.to_string(), AtFlags::empty()).doing(doing)?;
     }
     Ok(())
 }
 
-fn holder(file: &Path) -> io::Result<Option<PathBuf>> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(Some(PathBuf::from(text))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// The folder, with its lock held. No link is followed in it.
+struct Table {
+    folder: File,
+    _lock: File,
+}
+
+impl Table {
+    fn open(path: &Path) -> Result<Self> {
+        let doing = || format!("open {}", show(path));
+        match mkdirat(CWD, path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error).doing(|| format!("make the folder {}", show(path))),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = File::from(openat(CWD, path, flags, Mode::empty()).doing(doing)?);
+        let found = fstat(&folder).doing(doing)?;
+        let writable = Mode::from_raw_mode(found.st_mode).intersects(Mode::WGRP | Mode::WOTH);
+        if found.st_uid != geteuid().as_raw() || writable {
+            return Err(Error::Unexpected {
+                what: path.display().to_string(),
+                why: "others could write in it: it must be root's alone".to_owned(),
+            });
+        }
+        let lock = open_at(&folder, "lock", OFlags::WRONLY | OFlags::CREATE).doing(doing)?;
+        flock(&lock, FlockOperation::LockExclusive).doing(doing)?;
+        Ok(Self { folder, _lock: lock })
     }
+
+    fn entries(&self) -> io::Result<usize> {
+        let entries = Dir::read_from(&self.folder)?.collect::<Result<Vec<_>, Errno>>()?;
+        Ok(entries.len())
+    }
+
+    fn holder(&self, slot: u32) -> io::Result<Option<PathBuf>> {
+        match open_at(&self.folder, &slot.to_string(), OFlags::RDONLY) {
+            Ok(mut file) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text)?;
+                Ok(Some(PathBuf::from(text)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes who holds a slot, whole or not at all.
+    fn give(&self, slot: u32, holder: &str) -> io::Result<()> {
+        let mut file =
+            open_at(&self.folder, "new", OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+        file.write_all(holder.as_bytes())?;
+        Ok(renameat(&self.folder, "new", &self.folder, slot.to_string())?)
+    }
+}
+
+fn open_at(folder: &File, name: &str, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, symlink},
+    };
 
     #[test]
     fn a_slot_is_held_as_long_as_its_run_directory() {
@@ -100,6 +160,33 @@ mod tests {
         assert_eq!(claim(&slots, &b).unwrap(), Some(1), "only its holder gives a slot back");
         release(&slots, 0, &c).unwrap();
         assert_eq!(claim(&slots, &run("d")).unwrap(), Some(0));
+    }
+
+    #[test]
+    fn a_folder_that_others_prepared_is_refused_and_no_link_in_it_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let (slots, run) = (place.path().join("slots"), place.path().join("run"));
+        let elsewhere = place.path().join("elsewhere");
+        fs::create_dir(&run).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        symlink(&elsewhere, &slots).unwrap();
+        assert!(claim(&slots, &run).is_err(), "a link to a folder");
+        fs::remove_file(&slots).unwrap();
+        fs::create_dir(&slots).unwrap();
+        fs::set_permissions(&slots, fs::Permissions::from_mode(0o1777)).unwrap();
+        let open = claim(&slots, &run).unwrap_err().to_string();
+        assert!(open.ends_with("others could write in it: it must be root's alone"), "{open}");
+        fs::set_permissions(&slots, fs::Permissions::from_mode(0o700)).unwrap();
+        let precious = place.path().join("precious");
+        fs::write(&precious, "dear").unwrap();
+        for name in ["lock", "new", "0"] {
+            symlink(&precious, slots.join(name)).unwrap();
+            assert!(claim(&slots, &run).is_err(), "{name}");
+            fs::remove_file(slots.join(name)).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "dear");
+        assert_eq!(claim(&slots, &run).unwrap(), Some(0));
+        assert_eq!(fs::metadata(&slots).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]
