@@ -56,7 +56,7 @@ pub trait Linux: Debug + Send + Sync {
     fn let_in(&self, path: &Path, base_id: u32) -> Result<()>;
     /// Removes a folder of ours with its files, without ever descending into another.
     fn remove_folder(&self, path: &Path) -> Result<()>;
-    /// The names in a folder.
+    /// The names in a folder. One that is not there is an error.
     fn names(&self, path: &Path) -> Result<Vec<String>>;
     /// Takes a lock without waiting; `None` when another holds it.
     fn lock(&self, path: &Path, hold: Hold) -> Result<Option<Lock>>;
@@ -111,15 +111,15 @@ pub trait Linux: Debug + Send + Sync {
     /// Puts the agent into a container, with the socket it is to listen on.
     fn inject(&self, path: &Path, name: &str, program: &Path, socket: &UnixListener) -> Result<()>;
     /// How the container of a run directory ended.
-    fn end(&self, run_directory: &Path) -> End;
+    fn end(&self, run_directory: &Path) -> Result<End>;
 
     /// The control groups of a container that are there.
-    fn cgroups(&self, container: &str) -> Vec<PathBuf>;
+    fn cgroups(&self, container: &str) -> Result<Vec<PathBuf>>;
     /// Kills what is in a container's groups and removes them.
     fn remove_cgroups(&self, container: &str) -> Result<()>;
 
     /// Whether a link is there.
-    fn link_exists(&self, name: &str) -> bool;
+    fn link_exists(&self, name: &str) -> Result<bool>;
     /// Takes a link away.
     fn remove_link(&self, name: &str) -> Result<()>;
     /// Makes the bridge and the firewall's tables.

@@ -61,8 +61,8 @@ pub fn observe(
             || linux.is_mounted(&directory.join("root"))?,
         home: linux.is_mounted(&directory.join("home"))?,
         rules: node.allowed().contains(&node.names.link(vm)),
-        link: linux.link_exists(&node.names.link(vm)),
-        groups: !linux.cgroups(&name).is_empty(),
+        link: linux.link_exists(&node.names.link(vm))?,
+        groups: !linux.cgroups(&name)?.is_empty(),
         container,
     };
     Ok(Observation { seen, record, image, monitor })

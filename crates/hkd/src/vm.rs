@@ -231,7 +231,7 @@ impl VmLoop {
         let Some(record) = seen.record.clone() else { return Ok(()) };
         let directory = self.node.directory(self.vm);
         let (node, place) = (Arc::clone(&self.node), directory.clone());
-        let end = blocking(move || Ok::<_, linux::Error>(node.linux.end(&place))).await?;
+        let end = blocking(move || node.linux.end(&place)).await?;
         // A daemon that died before it called LXC is no crash of the VM.
         if record.stop_asked_at.is_none() && end != End::NotBegun {
             self.note_own_end(record.run(), &end, now);

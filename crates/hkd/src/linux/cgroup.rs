@@ -1,79 +1,157 @@
 //! The control groups that LXC makes for a container, on version 1, hybrid and version 2.
 
 use std::{
-    fs, io,
+    collections::HashSet,
+    fs::{self, File},
+    io::{self, Write as _},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
-use super::error::{Doing, Result, show};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+
+use super::{
+    command::timespec,
+    error::{Doing, Result, show},
+};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
+/// How long processes that were killed may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
+/// How soon a group is tried again whose last process is gone from sight but not from the kernel.
+const AGAIN: Duration = Duration::from_millis(5);
+
 /// The folders of a container's groups that are there, whether anything runs in them or not.
-pub fn of_container(container: &str) -> Vec<PathBuf> {
+pub fn of_container(container: &str) -> Result<Vec<PathBuf>> {
+    of_container_below(Path::new(ROOT), container)
+        .doing(|| format!("look for the control groups of {container}"))
+}
+
+fn of_container_below(root: &Path, container: &str) -> io::Result<Vec<PathBuf>> {
     let names = [format!("lxc.payload.{container}"), format!("lxc.monitor.{container}")];
-    let mut hierarchies = vec![PathBuf::from(ROOT)];
-    if let Ok(entries) = fs::read_dir(ROOT) {
-        hierarchies
-            .extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()));
-    }
-    hierarchies
-        .iter()
-        .flat_map(|hierarchy| names.iter().map(|name| hierarchy.join(name)))
-        .filter(|path| path.is_dir())
-        .collect()
-}
-
-/// Whether any process is in these groups or below.
-pub fn populated(groups: &[PathBuf]) -> bool {
-    groups.iter().any(|group| !processes(group).is_empty())
-}
-
-/// Kills what is in these groups and removes them. Fails while a process is still on its way out:
-/// then it is tried again.
-pub fn remove(groups: &[PathBuf]) -> Result<()> {
-    for group in groups {
-        for pid in processes(group) {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                // Gone already is what was wanted.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
+    let mut hierarchies = inner(root)?;
+    hierarchies.push(root.to_owned());
+    let mut found = Vec::new();
+    for group in hierarchies.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))) {
+        if group.try_exists()? {
+            found.push(group);
         }
     }
+    Ok(found)
+}
+
+/// The folders in a folder; none when it is not there.
+fn inner(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let look = || -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    };
+    match look() {
+        Err(error) if is_gone(&error) => Ok(Vec::new()),
+        found => found,
+    }
+}
+
+/// Kills what is in these groups and removes them, once all of it is gone.
+pub fn remove(groups: &[PathBuf]) -> Result<()> {
+    let until = Instant::now() + GONE_WITHIN;
     for group in groups {
-        remove_tree(group).doing(|| format!("remove the control group {}", show(group)))?;
+        let doing = || format!("remove the control group {}", show(group));
+        loop {
+            await_ends(&kill(group).doing(doing)?, until).doing(doing)?;
+            match remove_tree(group) {
+                Err(error)
+                    if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until =>
+                {
+                    thread::sleep(AGAIN);
+                }
+                other => break other.doing(doing)?,
+            }
+        }
     }
     Ok(())
 }
 
-fn processes(group: &Path) -> Vec<i32> {
+/// Kills every process in a group and below, and returns what becomes readable as they end.
+fn kill(group: &Path) -> io::Result<Vec<OwnedFd>> {
+    // With version 2 the kernel does it, and none can be born meanwhile. Elsewhere this file is not
+    // there, and a group that is gone has no processes.
+    let switch = File::options().write(true).open(group.join("cgroup.kill"));
+    match switch.and_then(|mut switch| switch.write_all(b"1")) {
+        Err(error) if !is_gone(&error) => return Err(error),
+        _ => {}
+    }
+    let mut ends = Vec::new();
+    for pid in processes(group)? {
+        let opened = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        match opened {
+            Some(Ok(pidfd)) => ends.push((pid, pidfd)),
+            Some(Err(Errno::SRCH)) | None => {}
+            Some(Err(error)) => return Err(error.into()),
+        }
+    }
+    // A number may have become another's: it is the one that was meant if it is still in here.
+    let still: HashSet<i32> = processes(group)?.into_iter().collect();
+    ends.retain(|(pid, _)| still.contains(pid));
+    for (_, pidfd) in &ends {
+        match pidfd_send_signal(pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(ends.into_iter().map(|(_, pidfd)| pidfd).collect())
+}
+
+fn await_ends(ends: &[OwnedFd], until: Instant) -> io::Result<()> {
+    for end in ends {
+        let left = until.saturating_duration_since(Instant::now());
+        match poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&timespec(left))) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+fn processes(group: &Path) -> io::Result<Vec<i32>> {
     let mut found = Vec::new();
     let mut folders = vec![group.to_owned()];
     while let Some(folder) = folders.pop() {
-        // A group that vanishes meanwhile has no processes.
-        if let Ok(text) = fs::read_to_string(folder.join("cgroup.procs")) {
-            found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        match fs::read_to_string(folder.join("cgroup.procs")) {
+            Ok(text) => found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+            // A threaded group: its processes are listed above it.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error),
         }
-        if let Ok(entries) = fs::read_dir(&folder) {
-            folders.extend(entries.flatten().map(|e| e.path()).filter(|path| path.is_dir()));
-        }
+        folders.extend(inner(&folder)?);
     }
-    found
+    Ok(found)
 }
 
 fn remove_tree(group: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(group) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries.flatten() {
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path())?;
-        }
+    for inner in inner(group)? {
+        remove_tree(&inner)?;
     }
     match fs::remove_dir(group) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(error) if !is_gone(&error) => Err(error),
         _ => Ok(()),
     }
 }

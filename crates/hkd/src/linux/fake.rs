@@ -330,28 +330,24 @@ impl Linux for Fake {
         })
     }
 
-    fn end(&self, run_directory: &Path) -> End {
-        let look = |state: &mut State| Ok(state.ends.get(run_directory).cloned());
-        self.look("end", look).ok().flatten().unwrap_or(End::NotBegun)
+    fn end(&self, run_directory: &Path) -> Result<End> {
+        let look = |state: &mut State| state.ends.get(run_directory).cloned();
+        self.look("end", |state| Ok(look(state).unwrap_or(End::NotBegun)))
     }
 
-    fn cgroups(&self, container: &str) -> Vec<PathBuf> {
-        let there = |state: &mut State| {
+    fn cgroups(&self, container: &str) -> Result<Vec<PathBuf>> {
+        self.look("cgroups", |state| {
             Ok(groups(container).into_iter().filter(|group| state.groups.contains(group)).collect())
-        };
-        self.look("cgroups", there).unwrap_or_default()
-    }
-
-    fn remove_cgroups(&self, container: &str) -> Result<()> {
-        let mut half = |state: &mut State| state.remove_groups(container, 1);
-        self.change("remove_cgroups", Some(&mut half), |state| {
-            state.remove_groups(container, 2);
-            Ok(())
         })
     }
 
-    fn link_exists(&self, name: &str) -> bool {
-        self.look("link_exists", |state| Ok(state.links.contains(name))).unwrap_or_default()
+    fn remove_cgroups(&self, container: &str) -> Result<()> {
+        let mut half = |state: &mut State| drop(state.remove_groups(container, 1));
+        self.change("remove_cgroups", Some(&mut half), |state| state.remove_groups(container, 2))
+    }
+
+    fn link_exists(&self, name: &str) -> Result<bool> {
+        self.look("link_exists", |state| Ok(state.links.contains(name)))
     }
 
     fn remove_link(&self, name: &str) -> Result<()> {

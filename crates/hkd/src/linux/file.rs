@@ -51,7 +51,11 @@ pub fn remove_folder(path: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     };
-    for name in names(path)? {
+    let names = match names(path) {
+        Err(error) if error.is_missing() => return Ok(()),
+        names => names?,
+    };
+    for name in names {
         let inner = path.join(name);
         let folder = fs::symlink_metadata(&inner).is_ok_and(|found| found.is_dir());
         let removed = if folder { fs::remove_dir(&inner) } else { fs::remove_file(&inner) };
@@ -87,14 +91,17 @@ pub fn let_in(path: &Path, gid: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o710)).doing(doing)
 }
 
-/// The names in a folder; none when it is not there.
+/// The names in a folder, but those that are not UTF-8: they are none of ours. A folder that is not
+/// there, or cannot be read to its end, is an error: nobody may take it for an empty one.
 pub fn names(path: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).doing(|| format!("look into {}", show(path))),
+    let look = || -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
     };
-    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    look().doing(|| format!("look into {}", show(path)))
 }
 
 /// How a lock is held.
@@ -129,6 +136,17 @@ pub fn lock(path: &Path, hold: Hold) -> Result<Option<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_is_no_empty_one() {
+        let place = tempfile::tempdir().unwrap();
+        assert_eq!(names(place.path()).unwrap(), [""; 0]);
+        let gone = place.path().join("gone");
+        assert!(names(&gone).unwrap_err().is_missing());
+        remove_folder(&gone).unwrap();
+        fs::write(&gone, "").unwrap();
+        assert!(names(&gone).is_err());
+    }
 
     #[test]
     fn an_owned_folder_is_made_once_and_whatever_a_death_left_is_used() {

@@ -12,13 +12,14 @@ use rtnetlink::{Handle, LinkBridge, LinkUnspec, new_connection};
 use super::error::{Doing, Error, Result};
 
 /// Whether a link is there.
-pub fn exists(name: &str) -> bool {
-    Path::new("/sys/class/net").join(name).exists()
+pub fn exists(name: &str) -> Result<bool> {
+    let link = Path::new("/sys/class/net").join(name);
+    link.try_exists().doing(|| format!("look for the link {name}"))
 }
 
 /// Makes the bridge with its address, if it is not there, and lets the kernel forward.
 pub fn ensure_bridge(name: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
-    if exists(name) && !Path::new("/sys/class/net").join(name).join("bridge").exists() {
+    if exists(name)? && !Path::new("/sys/class/net").join(name).join("bridge").exists() {
         return Err(Error::Unexpected {
             what: format!("the link {name}"),
             why: "it is no bridge: choose another name with vm.network.bridge".to_owned(),

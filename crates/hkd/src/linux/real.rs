@@ -134,18 +134,18 @@ impl Linux for Real {
     fn inject(&self, path: &Path, name: &str, program: &Path, socket: &UnixListener) -> Result<()> {
         lxc::inject(path, name, program, socket)
     }
-    fn end(&self, run_directory: &Path) -> End {
-        lxc::end(run_directory)
+    fn end(&self, run_directory: &Path) -> Result<End> {
+        Ok(lxc::end(run_directory))
     }
 
-    fn cgroups(&self, container: &str) -> Vec<PathBuf> {
+    fn cgroups(&self, container: &str) -> Result<Vec<PathBuf>> {
         cgroup::of_container(container)
     }
     fn remove_cgroups(&self, container: &str) -> Result<()> {
-        cgroup::remove(&cgroup::of_container(container))
+        cgroup::remove(&cgroup::of_container(container)?)
     }
 
-    fn link_exists(&self, name: &str) -> bool {
+    fn link_exists(&self, name: &str) -> Result<bool> {
         link::exists(name)
     }
     fn remove_link(&self, name: &str) -> Result<()> {

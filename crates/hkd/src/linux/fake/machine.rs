@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) containers: BTreeMap<PathBuf, Running>,
     pub(super) ends: BTreeMap<PathBuf, End>,
     pub(super) groups: BTreeSet<PathBuf>,
+    /// Containers with a process that is killed but not gone: their groups are busy once more.
+    leaving: BTreeSet<String>,
     pub(super) links: BTreeSet<String>,
     pub(super) sources: Vec<Source>,
     pub(super) network: Option<(Ipv4Addr, Ipv4Addr, u8)>,
@@ -125,10 +127,13 @@ impl Machine {
         self.state().end_named(name, &how, false);
     }
 
-    /// Lets the monitor of a container die, and the container with it: its groups stay behind.
+    /// Lets the monitor of a container die, and the container with it: its groups stay behind, and a
+    /// process in them takes its time to be gone.
     pub fn lose_monitor(&self, name: &str) {
         let how = End::Died("its monitor was ended".to_owned());
-        self.state().end_named(name, &how, true);
+        let mut state = self.state();
+        state.end_named(name, &how, true);
+        state.leaving.insert(name.to_owned());
     }
 
     /// Reboots a container from inside: another init under the same monitor, and no agent.
@@ -399,15 +404,19 @@ impl State {
         running.end.0.try_clone().ok().map(OwnedFd::from)
     }
 
-    pub(super) fn remove_groups(&mut self, name: &str, how_many: usize) {
+    pub(super) fn remove_groups(&mut self, name: &str, how_many: usize) -> Result<()> {
         let found = self.containers.keys().find(|path| path.ends_with(name)).cloned();
         if let Some(directory) = found {
             self.take("the control groups", &directory);
             self.end(&directory, &End::Died("its monitor was ended".to_owned()), true);
         }
+        if self.leaving.remove(name) {
+            return refuse(format!("remove the control groups of {name}"), libc::EBUSY);
+        }
         for group in groups(name).iter().take(how_many) {
             self.groups.remove(group);
         }
+        Ok(())
     }
 }
 
