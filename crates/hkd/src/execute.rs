@@ -83,7 +83,7 @@ pub fn execute(
         Step::AllowNetwork => {
             let source = known(seen)?.source();
             linux.allow(&source)?;
-            node.allowed().insert(source.link);
+            node.allowed().insert(node.names.link(source.vm));
         }
         Step::Start => start(node, work.ok_or(StepError::Changed)?, known(seen)?)?,
         Step::Inject => inject(node, vm)?,
@@ -163,7 +163,7 @@ fn record(node: &Node, work: &Work) -> Result<(), StepError> {
         slot,
         owner: (work.user.uid, work.user.gid),
         link: node.names.link(vm),
-        mac: VmNetwork::mac(&node.settings().mac_prefix, work.vm.ip),
+        mac: VmNetwork::mac(&node.settings().mac_prefix, work.vm.ip).parse()?,
         address: work.vm.ip,
         started: false,
         stop_asked_at: None,
@@ -196,12 +196,12 @@ fn mount_home(node: &Node, work: &Work, record: &Record) -> Result<(), StepError
     let vm = record.vm();
     let home = node.layout.home(vm);
     let (uid, gid) = record.owner;
+    let map = IdMap::one(slots::base_of(record.slot), uid, gid)?;
     linux.make_owned_folder(&home, 0, 0, 0o755)?;
     linux.make_owned_folder(&home.join(&work.user.login), uid, gid, 0o700)?;
     let to = node.directory(vm).join("home");
     linux.make_folder(&to, 0o700)?;
     if !linux.is_mounted(&to)? {
-        let map = IdMap::one(slots::base_of(record.slot), uid, gid);
         linux.bind(&Bind { from: home, to, map, suid: false })?;
     }
     Ok(())
@@ -226,7 +226,7 @@ fn start(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
         network: Network {
             bridge: node.names.bridge.clone(),
             link: record.link.clone(),
-            mac: record.mac.clone(),
+            mac: record.mac,
             address: record.address,
             prefix: node.network.prefix,
             gateway: node.network.gateway,

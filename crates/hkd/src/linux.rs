@@ -13,6 +13,7 @@ pub mod file;
 pub mod firewall;
 pub mod link;
 pub mod lxc;
+pub mod mac;
 pub mod mount;
 pub mod names;
 pub mod process;

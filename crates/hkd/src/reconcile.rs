@@ -72,7 +72,7 @@ impl Reconciler {
                 found.extend(overlay_of(&name).map(|(_, vm)| vm));
             }
             for source in node.linux.allowed()? {
-                node.allowed().insert(source.link);
+                node.allowed().insert(node.names.link(source.vm));
             }
             Ok(found)
         };

@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, path::Path};
 use model::{DiId, Run, Timestamp, VmId};
 use serde::{Deserialize, Serialize};
 
-use crate::linux::{self, Error, Linux, firewall::Source};
+use crate::linux::{self, Error, Linux, firewall::Source, mac::Mac};
 
 /// A record. All that is needed to take a run down is in it, in case the database has forgotten the
 /// VM.
@@ -24,7 +24,7 @@ pub struct Record {
     /// The host's end of the link.
     pub link: String,
     /// Hardware address.
-    pub mac: String,
+    pub mac: Mac,
     /// Address.
     pub address: Ipv4Addr,
     /// A start of the container was begun.
@@ -58,7 +58,7 @@ impl Record {
 
     /// What the firewall lets through for it.
     pub fn source(&self) -> Source {
-        Source { link: self.link.clone(), mac: self.mac.clone(), address: self.address }
+        Source { vm: self.vm(), mac: self.mac, address: self.address }
     }
 
     /// Reads the record of a run directory.

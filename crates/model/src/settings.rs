@@ -30,6 +30,8 @@ pub enum Kind {
     Ipv4,
     /// IPv4 addresses separated by commas; may be empty.
     Ipv4List,
+    /// The first half of a hardware address, not one of a group's.
+    MacPrefix,
     /// One of a few words.
     Word(&'static [&'static str]),
 }
@@ -266,7 +268,7 @@ pub const ALL: &[Setting] = &[
     ),
     setting(
         "vm.network.mac.prefix",
-        Kind::Text,
+        Kind::MacPrefix,
         "54:52:00",
         Scope::Cluster,
         "The first half of the VMs' MAC addresses.",
@@ -372,6 +374,8 @@ pub fn check(key: &str, value: &str) -> Result<&'static Setting, BadSetting> {
                 || value.split(',').all(|part| part.trim().parse::<Ipv4Addr>().is_ok());
             (!fits).then(|| "IPv4 addresses separated by commas".to_owned())
         }
+        Kind::MacPrefix => (!is_mac_prefix(value))
+            .then(|| "the first half of a MAC address, such as 54:52:00".to_owned()),
         Kind::Word(words) => {
             (!words.contains(&value)).then(|| format!("one of {}", words.join(", ")))
         }
@@ -382,6 +386,16 @@ pub fn check(key: &str, value: &str) -> Result<&'static Setting, BadSetting> {
             Err(BadSetting::Value { key: setting.key, value: value.to_owned(), wanted })
         }
     }
+}
+
+/// Three octets in hexadecimal, of which the first is even: odd ones are addresses of groups.
+fn is_mac_prefix(value: &str) -> bool {
+    let octet = |part: &str| {
+        let hex = part.len() == 2 && part.bytes().all(|c| c.is_ascii_hexdigit());
+        u8::from_str_radix(part, 16).ok().filter(|_| hex)
+    };
+    let octets: Vec<Option<u8>> = value.split(':').map(octet).collect();
+    matches!(octets.as_slice(), [Some(first), Some(_), Some(_)] if first % 2 == 0)
 }
 
 fn bool_of(value: &str) -> Option<bool> {
@@ -528,6 +542,22 @@ mod tests {
         );
         let error = check("vm.overlay.persistent", "maybe").unwrap_err();
         assert_eq!(error.to_string(), "`maybe` is no value for vm.overlay.persistent: 0 or 1");
+    }
+
+    #[test]
+    fn the_first_half_of_a_hardware_address_is_nothing_else() {
+        for good in ["54:52:00", "02:aB:ff"] {
+            assert!(check("vm.network.mac.prefix", good).is_ok(), "{good}");
+        }
+        let rule = "54:52:00 } ; flush ruleset ; add table bridge x {";
+        for bad in ["", "54:52", "54:52:00:01", "54:52:0", "+4:52:00", "55:52:00", "54:52:0g", rule]
+        {
+            assert!(check("vm.network.mac.prefix", bad).is_err(), "{bad}");
+        }
+        // What a row says is checked where it is read.
+        let mut settings = Settings::default();
+        settings.layer_rows([("vm.network.mac.prefix".into(), rule.into())]);
+        assert!(settings.get("vm.network.mac.prefix").is_err());
     }
 
     #[test]

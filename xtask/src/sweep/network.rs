@@ -32,10 +32,11 @@ pub(super) fn remove(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Whether a link is one of a VM of the run (`PREFIX7`), or its bridge (`PREFIXbr`).
+/// Whether a link is one of a VM of the run (`PREFIX-7`), or its bridge (`PREFIXbr`).
 fn is_link(link: &str, prefix: &str) -> bool {
     link.strip_prefix(prefix).is_some_and(|rest| {
-        rest == "br" || (!rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit()))
+        let number = rest.strip_prefix('-').unwrap_or_default();
+        rest == "br" || (!number.is_empty() && number.chars().all(|c| c.is_ascii_digit()))
     })
 }
 
@@ -45,10 +46,10 @@ mod tests {
 
     #[test]
     fn only_links_of_the_run_are_taken() {
-        for link in ["t1a7", "t1a12", "t1abr"] {
+        for link in ["t1a-7", "t1a-12", "t1abr"] {
             assert!(is_link(link, "t1a"), "{link}");
         }
-        for link in ["t1a", "t1ab", "t1a-7", "qvd7", "eth0", "xt1a7"] {
+        for link in ["t1a", "t1a-", "t1a7", "t1ab", "t1ab-7", "qvd-7", "eth0", "xt1a-7"] {
             assert!(!is_link(link, "t1a"), "{link}");
         }
     }

@@ -367,7 +367,7 @@ impl Linux for Fake {
     fn allow(&self, source: &Source) -> Result<()> {
         self.change("allow", None, |state| {
             if !state.sources.contains(source) {
-                state.sources.push(source.clone());
+                state.sources.push(*source);
             }
             Ok(())
         })

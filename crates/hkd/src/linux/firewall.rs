@@ -6,39 +6,43 @@
 
 use std::{io::Write, net::Ipv4Addr, time::Duration};
 
+use model::VmId;
+use serde_json::Value;
+
 use super::{
     command::Command,
-    error::{Doing, Result},
+    error::{Doing, Error, Result},
+    mac::Mac,
     names::Names,
 };
 
-/// What a VM may send from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a VM may send from, through its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The host's end of its link.
-    pub link: String,
+    /// The VM.
+    pub vm: VmId,
     /// Hardware address.
-    pub mac: String,
+    pub mac: Mac,
     /// IPv4 address.
     pub address: Ipv4Addr,
 }
 
-/// The tables without any VM. Making them again replaces the rules and keeps the VMs' sets.
+/// The tables without any VM. Making them again replaces the rules and keeps the VMs' set. A VM's link
+/// is told by its name alone, so one that nobody let through is shut.
 pub fn base(names: &Names, network: Ipv4Addr, prefix: u8) -> String {
-    let (table, bridge) = (names.table(), &names.bridge);
+    let (table, bridge, links) = (names.table(), &names.bridge, names.links());
     format!(
         "add table bridge {table}
-add set bridge {table} links {{ type ifname; }}
 add set bridge {table} sources {{ type ifname . ether_addr . ipv4_addr; }}
 add chain bridge {table} from {{ type filter hook prerouting priority -200; policy accept; }}
 add chain bridge {table} across {{ type filter hook forward priority 0; policy accept; }}
 flush chain bridge {table} from
 flush chain bridge {table} across
-add rule bridge {table} from iifname != @links accept
+add rule bridge {table} from iifname != \"{links}\" accept
 add rule bridge {table} from ether type ip iifname . ether saddr . ip saddr @sources accept
 add rule bridge {table} from ether type arp iifname . ether saddr . arp saddr ip @sources accept
 add rule bridge {table} from drop
-add rule bridge {table} across iifname @links oifname @links drop
+add rule bridge {table} across iifname \"{links}\" oifname \"{links}\" drop
 add table inet {table}
 add chain inet {table} input {{ type filter hook input priority 0; policy accept; }}
 add chain inet {table} output {{ type filter hook output priority 0; policy accept; }}
@@ -59,35 +63,21 @@ add rule inet {table} nat ip saddr {network}/{prefix} oifname != {bridge} masque
     )
 }
 
-/// Takes the tables away with everything in them.
-pub fn gone(names: &Names) -> String {
-    let table = names.table();
-    format!(
-        "add table bridge {table}\ndelete table bridge {table}\n\
-         add table inet {table}\ndelete table inet {table}\n"
-    )
-}
-
 /// Lets a VM send from its addresses. Doing it twice is doing it once.
 pub fn allow(names: &Names, source: &Source) -> String {
-    let Source { link, mac, address } = source;
-    let table = names.table();
-    format!(
-        "add element bridge {table} sources {{ {link} . {mac} . {address} }}\n\
-         add element bridge {table} links {{ {link} }}\n"
-    )
+    change("add", names, source)
 }
 
 /// Takes back what [`allow`] gave; not given is fine.
 pub fn forbid(names: &Names, source: &Source) -> String {
-    let Source { link, mac, address } = source;
-    let table = names.table();
     // Added first, so that the deletion finds it; one transaction.
-    format!(
-        "{}delete element bridge {table} sources {{ {link} . {mac} . {address} }}\n\
-         delete element bridge {table} links {{ {link} }}\n",
-        allow(names, source)
-    )
+    allow(names, source) + &change("delete", names, source)
+}
+
+fn change(verb: &str, names: &Names, source: &Source) -> String {
+    let Source { vm, mac, address } = source;
+    let (table, link) = (names.table(), names.link(*vm));
+    format!("{verb} element bridge {table} sources {{ {link} . {mac} . {address} }}\n")
 }
 
 /// The VMs' addresses that are let through now.
@@ -95,28 +85,33 @@ pub fn allowed(names: &Names) -> Result<Vec<Source>> {
     let said = Command::new("nft")
         .args(["-j", "list", "set", "bridge", names.table(), "sources"])
         .run(Duration::from_secs(20))?;
-    Ok(sources_of(&said))
+    sources_of(names, &said)
 }
 
-fn sources_of(said: &str) -> Vec<Source> {
-    let Ok(json) = serde_json::from_str::<serde_json::Value>(said) else { return Vec::new() };
-    let objects = json.get("nftables").and_then(|objects| objects.as_array());
-    let elements = objects
-        .into_iter()
-        .flatten()
-        .filter_map(|object| object.pointer("/set/elem").and_then(|elements| elements.as_array()));
+/// The elements of the set in what nft lists. Anything that is not understood is an error: who took it
+/// for nothing would leave a VM's addresses open.
+fn sources_of(names: &Names, said: &str) -> Result<Vec<Source>> {
+    let odd = |why: String| Error::Unexpected { what: "what nft lists".to_owned(), why };
+    let json: Value = serde_json::from_str(said).map_err(|bad| odd(bad.to_string()))?;
+    let objects = json.get("nftables").and_then(Value::as_array);
+    let set = objects.into_iter().flatten().find_map(|object| object.get("set"));
+    let set = set.ok_or_else(|| odd("there is no set in it".to_owned()))?;
+    // A set that is empty is listed without this.
+    let Some(elements) = set.get("elem") else { return Ok(Vec::new()) };
+    let elements = elements.as_array().ok_or_else(|| odd(format!("`{elements}`")))?;
     elements
-        .flatten()
-        .filter_map(|element| {
-            let parts = element.get("concat")?.as_array()?;
-            let part = |at: usize| parts.get(at).and_then(|part| part.as_str());
-            Some(Source {
-                link: part(0)?.to_owned(),
-                mac: part(1)?.to_owned(),
-                address: part(2)?.parse().ok()?,
-            })
-        })
+        .iter()
+        .map(|element| source_of(names, element).ok_or_else(|| odd(format!("`{element}`"))))
         .collect()
+}
+
+fn source_of(names: &Names, element: &Value) -> Option<Source> {
+    let [link, mac, address] = element.get("concat")?.as_array()?.as_slice() else { return None };
+    Some(Source {
+        vm: names.vm_of_link(link.as_str()?)?,
+        mac: mac.as_str()?.parse().ok()?,
+        address: address.as_str()?.parse().ok()?,
+    })
 }
 
 /// Applies a text of rules as one transaction.
@@ -132,17 +127,37 @@ pub fn apply(rules: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const LISTED: &str = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"set": {"family": "bridge", "name": "sources", "table": "qvd", "type": ["ifname", "ether_addr", "ipv4_addr"], "handle": 3, "elem": [{"concat": ["qvd-7", "54:52:00:00:00:07", "10.9.0.7"]}]}}]}"#;
+
+    fn names() -> Names {
+        Names::new("qvd", "qvdnet").unwrap()
+    }
 
     #[test]
-    fn what_nft_lists_is_understood() {
-        let said = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"set": {"family": "bridge", "name": "sources", "table": "qvd", "type": ["ifname", "ether_addr", "ipv4_addr"], "handle": 3, "elem": [{"concat": ["qvd7", "54:52:00:00:00:07", "10.9.0.7"]}]}}]}"#;
+    fn what_nft_lists_is_understood_or_an_error() {
         let source = Source {
-            link: "qvd7".into(),
-            mac: "54:52:00:00:00:07".into(),
+            vm: VmId(7),
+            mac: "54:52:00:00:00:07".parse().unwrap(),
             address: Ipv4Addr::new(10, 9, 0, 7),
         };
-        assert_eq!(sources_of(said), [source]);
-        assert_eq!(sources_of("{}"), []);
-        assert_eq!(sources_of("not json"), []);
+        assert_eq!(sources_of(&names(), LISTED).unwrap(), [source]);
+        let empty = r#"{"nftables": [{"metainfo": {}}, {"set": {"name": "sources"}}]}"#;
+        assert_eq!(sources_of(&names(), empty).unwrap(), []);
+        let none = r#"{"nftables": [{"metainfo": {}}]}"#;
+        let bad = ["qvd-7", "00:07", "10.9.0.7", "concat"].map(|part| LISTED.replace(part, "x"));
+        for odd in bad.iter().map(String::as_str).chain(["", "{}", "not json", none]) {
+            assert!(sources_of(&names(), odd).is_err(), "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_listing_is_too_odd(at in 0..LISTED.len(), text in "\\PC{0,8}") {
+            let mut listed = LISTED.to_owned();
+            listed.replace_range(at..=at, &text);
+            let _ = sources_of(&names(), &listed);
+        }
     }
 }

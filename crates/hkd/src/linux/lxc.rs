@@ -21,6 +21,7 @@ use std::{
 use super::{
     command::Command,
     error::{Doing, Error, Result, show},
+    mac::Mac,
 };
 
 /// What a container is made of.
@@ -56,7 +57,7 @@ pub struct Network {
     /// The host's end of its link.
     pub link: String,
     /// Hardware address.
-    pub mac: String,
+    pub mac: Mac,
     /// Its address.
     pub address: Ipv4Addr,
     /// Prefix length of the network.
@@ -138,8 +139,7 @@ impl Container {
         let root = self.root.display().to_string();
         let directory = self.directory().display().to_string();
         let Network { bridge, link, mac, address, prefix, gateway } = &self.network;
-        for value in
-            [&self.name, &self.hostname, &self.machine_id, &root, &directory, bridge, link, mac]
+        for value in [&self.name, &self.hostname, &self.machine_id, &root, &directory, bridge, link]
         {
             if !plain(value) {
                 return Err(Error::Unexpected {
@@ -394,8 +394,8 @@ mod tests {
             processes: 4096,
             network: Network {
                 bridge: "qvdnet".into(),
-                link: "qvd7".into(),
-                mac: "54:52:00:00:00:07".into(),
+                link: "qvd-7".into(),
+                mac: "54:52:00:00:00:07".parse().unwrap(),
                 address: Ipv4Addr::new(10, 0, 0, 107),
                 prefix: 16,
                 gateway: Ipv4Addr::new(10, 0, 0, 1),

@@ -15,7 +15,10 @@ use rustix::{
     mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount},
 };
 
-use super::error::{Doing, Result, show};
+use super::error::{Doing, Error, Result, show};
+
+/// The highest id that a user can have in a container.
+const LAST_ID: u32 = 65_533;
 
 /// One line of a user namespace's maps: `count` ids from `inside` are those from `outside`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +47,19 @@ impl IdMap {
         Self { users: range.clone(), groups: range }
     }
 
-    /// One user and one group, and nobody else.
-    pub fn one(base: u32, uid: u32, gid: u32) -> Self {
-        let only = |id: u32| vec![IdRange { inside: id, outside: base + id, count: 1 }];
-        Self { users: only(uid), groups: only(gid) }
+    /// One user and one group, and nobody else. Ids below 1000 are those of the host's own services,
+    /// and the highest of a container are nobody's.
+    pub fn one(base: u32, uid: u32, gid: u32) -> Result<Self> {
+        let only = |id: u32| match base.checked_add(id) {
+            Some(outside) if (1000..=LAST_ID).contains(&id) => {
+                Ok(vec![IdRange { inside: id, outside, count: 1 }])
+            }
+            _ => Err(Error::Unexpected {
+                what: format!("the number {id} of a user or group"),
+                why: format!("it must be from 1000 to {LAST_ID}"),
+            }),
+        };
+        Ok(Self { users: only(uid)?, groups: only(gid)? })
     }
 }
 
@@ -165,4 +177,22 @@ fn user_namespace(map: &IdMap) -> io::Result<OwnedFd> {
         libc::waitpid(child, std::ptr::null_mut(), 0);
     }
     made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_mapped_to_a_user_of_the_container_and_no_other() {
+        let map = IdMap::one(1_065_536, 10_000, 10_001).unwrap();
+        let range = |inside| IdRange { inside, outside: 1_065_536 + inside, count: 1 };
+        assert_eq!(map, IdMap { users: vec![range(10_000)], groups: vec![range(10_001)] });
+        assert!(IdMap::one(1_065_536, 1000, LAST_ID).is_ok());
+        for foreign in [0, 999, 65_534, 65_536, u32::MAX] {
+            assert!(IdMap::one(1_065_536, foreign, 10_000).is_err(), "user {foreign}");
+            assert!(IdMap::one(1_065_536, 10_000, foreign).is_err(), "group {foreign}");
+        }
+        assert!(IdMap::one(u32::MAX - 10_000, 10_001, 10_000).is_err(), "it does not overflow");
+    }
 }

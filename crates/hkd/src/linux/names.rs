@@ -52,13 +52,28 @@ impl Names {
 
     /// The VM whose container has this name.
     pub fn vm_of_container(&self, container: &str) -> Option<VmId> {
-        let id = container.strip_prefix(&self.prefix)?.strip_prefix('-')?;
-        id.parse().ok().filter(|vm: &VmId| vm.0 > 0 && vm.to_string() == id)
+        self.vm_of(container)
     }
 
-    /// The host's end of a VM's link: `qvd7`.
+    /// The host's end of a VM's link: `qvd-7`. The dash keeps VM 12 of `qvd` from VM 2 of `qvd1`, and
+    /// any VM's link from a bridge.
     pub fn link(&self, vm: VmId) -> String {
-        format!("{}{vm}", self.prefix)
+        format!("{}-{vm}", self.prefix)
+    }
+
+    /// The VM whose link has this name.
+    pub fn vm_of_link(&self, link: &str) -> Option<VmId> {
+        self.vm_of(link)
+    }
+
+    /// The pattern of the names of all VMs' links, for nftables.
+    pub fn links(&self) -> String {
+        format!("{}-*", self.prefix)
+    }
+
+    fn vm_of(&self, name: &str) -> Option<VmId> {
+        let id = name.strip_prefix(&self.prefix)?.strip_prefix('-')?;
+        id.parse().ok().filter(|vm: &VmId| vm.0 > 0 && vm.to_string() == id)
     }
 
     /// The firewall's tables.
@@ -78,6 +93,18 @@ mod tests {
         for foreign in ["qvd-", "qvd-x", "qvd-07", "qvdt-7", "qvd-7-8", "qvd--7", "other-7"] {
             assert_eq!(names.vm_of_container(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn installations_whose_prefixes_end_in_digits_do_not_meet() {
+        let (qvd, qvd1) = (Names::new("qvd", "qvdnet"), Names::new("qvd1", "qvd1net"));
+        let (qvd, qvd1) = (qvd.unwrap(), qvd1.unwrap());
+        assert_ne!(qvd.link(VmId(12)), qvd1.link(VmId(2)));
+        assert_eq!(qvd.vm_of_link(&qvd.link(VmId(12))), Some(VmId(12)));
+        assert_eq!(qvd.vm_of_link(&qvd1.link(VmId(2))), None);
+        assert_eq!(qvd.vm_of_link("qvdnet"), None);
+        let longest = Names::new("qvdqvd", "qvdnet").unwrap().link(VmId(99_999_999));
+        assert!(longest.len() <= 15, "{longest} does not fit the kernel");
     }
 
     #[test]
