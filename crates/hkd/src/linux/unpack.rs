@@ -4,18 +4,23 @@
 //! links, sparse files). It runs in [`locked_in`]: it sees the folder and the programs of the host,
 //! read-only, and nothing else, has no network, and only the capabilities that unpacking takes.
 
+mod entries;
+mod limited;
+
 use std::{
     fs::File,
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, Read, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 
+use limited::{Limited, full, room};
+
 use super::{
     command::{self, Command},
-    error::{Doing, Error, Result, show},
+    error::{Doing, Error, Result},
 };
 
 /// The hidden first argument that makes the daemon's binary call [`locked_in::main`].
@@ -40,7 +45,10 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
     let broken = |source: io::Error| Error::Image { path: path.clone(), source };
     let file = File::open(&archive.file).map_err(broken)?;
     let size = file.metadata().map_err(broken)?.len();
-    let room = free(into)?;
+    let room = room(into)?;
+    if least(&archive.file, size).map_err(broken)? > room {
+        return Err(broken(full()));
+    }
     let (feed, pipe_end) = io::pipe().doing(|| format!("feed tar with {path}"))?;
     let (mut said, said_at) = io::pipe().doing(|| format!("hear tar on {path}"))?;
     let mut child = Command::new("/proc/self/exe")
@@ -57,7 +65,7 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
         String::from_utf8_lossy(&text).into_owned()
     });
     let mut reader = Hashing { inner: file, hash: Sha256::new(), read: 0 };
-    let mut sink = Limited { inner: pipe_end, left: room };
+    let mut sink = Limited::new(pipe_end, into, room);
     let copied = decompress(&archive.file, &mut reader, |decoder, reader_read| {
         let mut buffer = vec![0; 256 * 1024];
         loop {
@@ -93,6 +101,23 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
     command::judge("tar", status, said).map(drop)
 }
 
+/// How many bytes an image takes at least when it is unpacked, as far as can be told before: its size,
+/// or that which its first frame says.
+fn least(file: &Path, size: u64) -> io::Result<u64> {
+    let mut head = [0; 32];
+    let mut read = 0;
+    let mut opened = File::open(file)?;
+    while let Some(free) = head.get_mut(read..).filter(|free| !free.is_empty()) {
+        match opened.read(free)? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    let head = head.get(..read).unwrap_or_default();
+    let told = zstd::zstd_safe::get_frame_content_size(head).ok().flatten();
+    Ok(told.unwrap_or(0).max(size))
+}
+
 /// Hands the decompressed bytes of a file to `take`.
 fn decompress(
     name: &Path,
@@ -112,12 +137,6 @@ fn decompress(
         let mut buffered = buffered;
         take(&mut buffered, &count)
     }
-}
-
-fn free(at: &Path) -> Result<u64> {
-    let stat =
-        rustix::fs::statvfs(at).doing(|| format!("ask for the free space of {}", show(at)))?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 struct Hashing {
@@ -145,27 +164,6 @@ impl Read for Counting<'_, '_> {
         let read = self.inner.read(buffer)?;
         self.count.set(self.inner.read);
         Ok(read)
-    }
-}
-
-/// Refuses what the volume has no room for, long before it is full.
-struct Limited<W> {
-    inner: W,
-    left: u64,
-}
-
-impl<W: Write> Write for Limited<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.left = self
-            .left
-            .checked_sub(written as u64)
-            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOSPC))?;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
 
@@ -267,5 +265,29 @@ pub mod locked_in {
             .env("PATH", "/usr/bin:/bin")
             .env("LC_ALL", "C.UTF-8")
             .exec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_cannot_fit_is_known_before() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("image.tar.zst");
+        let packed = zstd::bulk::compress(&vec![0; 3_000_000], 1).unwrap();
+        std::fs::write(&file, &packed).unwrap();
+        assert_eq!(least(&file, packed.len() as u64).unwrap(), 3_000_000);
+        std::fs::write(&file, "x").unwrap();
+        assert_eq!(least(&file, 1).unwrap(), 1);
+        // Larger than any volume, and not a byte of it on the disk.
+        let huge = place.path().join("huge.tar");
+        File::create(&huge).unwrap().set_len(1 << 43).unwrap();
+        let archive = Archive { file: huge, sha256: String::new() };
+        let into = place.path().join("into");
+        std::fs::create_dir(&into).unwrap();
+        let refused = unpack(&archive, &into, |_, _| panic!("it was begun")).unwrap_err();
+        assert!(refused.is_full(), "{refused}");
     }
 }
