@@ -1,6 +1,6 @@
 //! How the root of a VM is made from its image: drivers, over the door to the machine.
 //!
-//! A driver is a few operations; what it can do is data. Everything else is shared by all of them.
+//! A driver is a few operations. Everything else is shared by all of them.
 
 pub mod btrfs;
 
@@ -10,21 +10,8 @@ use model::{DiId, Run, VmId, di::Di};
 
 use crate::{layout::Layout, linux, plan};
 
-/// What a driver can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Its name in `vm.lxc.unionfs.type`.
-    pub name: &'static str,
-    /// Making an overlay costs nothing of the image's size.
-    pub instant: bool,
-    /// An overlay can be sent to another host in parts.
-    pub incremental_send: bool,
-}
-
 /// A way to make roots from images.
 pub trait Driver: Debug + Send + Sync {
-    /// What it can do.
-    fn capabilities(&self) -> Capabilities;
     /// Why it cannot work with these folders, if so.
     fn usable(&self, layout: &Layout) -> linux::Result<()>;
     /// The base of an image.

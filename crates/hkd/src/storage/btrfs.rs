@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use model::{DiId, Run, VmId, di::Di};
 use sha2::{Digest, Sha256};
 
-use super::{Capabilities, Driver};
+use super::Driver;
 use crate::{
     layout::Layout,
     linux::{self, Error, Linux, unpack::Archive},
@@ -40,10 +40,6 @@ pub fn stands_for(sha256: &str) -> [u8; 16] {
 }
 
 impl Driver for Btrfs {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { name: "btrfs", instant: true, incremental_send: true }
-    }
-
     fn usable(&self, layout: &Layout) -> linux::Result<()> {
         for path in [&layout.basefs, &layout.overlayfs] {
             if !self.linux.is_btrfs(path)? {
