@@ -4,6 +4,8 @@
 //! A monitor that lives is found by its command socket, an abstract unix socket whose name holds the
 //! run directory's path: whoever listens there is it.
 
+mod log;
+
 use std::{
     fmt::Write as _,
     fs::{self, File},
@@ -11,12 +13,22 @@ use std::{
     net::Ipv4Addr,
     os::{
         fd::{AsFd, OwnedFd},
-        linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixListener, UnixStream},
+        unix::net::UnixListener,
     },
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+        sockopt::socket_peercred,
+    },
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+
+pub use log::end;
 
 use super::{
     command::Command,
@@ -86,6 +98,10 @@ pub enum End {
     NotBegun,
 }
 
+/// How long a monitor may take to answer, and how soon it is asked again.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+const ANSWERS_AGAIN: Duration = Duration::from_millis(10);
+
 /// What a guest's root must not have.
 const DROPPED: &str = "audit_control bpf mac_admin mac_override perfmon sys_module sys_rawio sys_time syslog wake_alarm";
 
@@ -129,11 +145,6 @@ impl Container {
         self.path.join(&self.name)
     }
 
-    /// The log that LXC writes.
-    pub fn log(&self) -> PathBuf {
-        log_of(&self.directory())
-    }
-
     /// LXC's configuration, line by line.
     pub fn config(&self) -> Result<String> {
         let root = self.root.display().to_string();
@@ -169,9 +180,7 @@ impl Container {
              lxc.net.0.veth.pair = {link}\n\
              lxc.net.0.hwaddr = {mac}\n\
              lxc.net.0.ipv4.address = {address}/{prefix}\n\
-             lxc.net.0.ipv4.gateway = {gateway}\n\
-             lxc.log.level = INFO\n\
-             lxc.log.file = {directory}/lxc.log\n",
+             lxc.net.0.ipv4.gateway = {gateway}\n",
             self.hostname, self.machine_id
         );
         if let Some((from, to)) = &self.home {
@@ -222,10 +231,6 @@ fn apparmor() -> bool {
     Path::new("/sys/kernel/security/apparmor").exists()
 }
 
-fn log_of(directory: &Path) -> PathBuf {
-    directory.join("lxc.log")
-}
-
 /// Starts a container. Its monitor holds `lock`, so that who comes later can tell that a start is
 /// under way; it is returned before the container's init runs.
 pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
@@ -233,17 +238,14 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
     let doing = |what: &str| format!("write {what} in {}", show(&directory));
     fs::write(directory.join("seccomp"), SECCOMP).doing(|| doing("seccomp"))?;
     fs::write(directory.join("config"), container.config()?).doing(|| doing("config"))?;
-    match fs::remove_file(container.log()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).doing(|| doing("lxc.log"));
-        }
-        _ => {}
-    }
-    let console = File::create(directory.join("console")).doing(|| doing("console"))?;
+    log::begin(&directory)?;
+    // Its init inherits what LXC writes to, so that is a place where nothing can be filled.
     let mut command = Command::new("lxc-start")
         .args(["-F", "-n", &container.name, "-P"])
         .arg(&container.path)
-        .stdout(console.into())
+        .arg("-o")
+        .arg(log::of(&directory))
+        .args(["-l", log::LEVEL])
         .own_session();
     if let Some(lock) = lock {
         command.inherit(lock);
@@ -259,23 +261,34 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
     Ok(Monitor { pid })
 }
 
-/// The monitor of a container, if one lives.
+/// The monitor of a container, if one lives. The names of such sockets are free for all: who is not
+/// root is no monitor.
 pub fn monitor(path: &Path, name: &str) -> Result<Option<Monitor>> {
-    let socket = format!("{}/{name}/command", path.display());
     let doing = || format!("ask for the monitor of {name}");
-    let address = SocketAddr::from_abstract_name(&socket).doing(doing)?;
-    match UnixStream::connect_addr(&address) {
-        Ok(stream) => {
-            let peer = rustix::net::sockopt::socket_peercred(&stream).doing(doing)?;
-            Ok(Some(Monitor { pid: peer.pid.as_raw_nonzero().get() }))
+    let socket = format!("{}/{name}/command", path.display());
+    let address = SocketAddrUnix::new_abstract_name(socket.as_bytes()).doing(doing)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).doing(doing)?;
+    let until = Instant::now() + ANSWERS_WITHIN;
+    loop {
+        match connect(&stream, &address) {
+            Ok(()) => break,
+            Err(Errno::CONNREFUSED) => return Ok(None),
+            // Too many wait to be heard.
+            Err(Errno::AGAIN) if Instant::now() < until => std::thread::sleep(ANSWERS_AGAIN),
+            Err(error) => return Err(error).doing(doing),
         }
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
-        Err(error) => Err(error).doing(doing),
     }
+    let peer = socket_peercred(&stream).doing(doing)?;
+    Ok(peer.uid.is_root().then(|| Monitor { pid: peer.pid.as_raw_nonzero().get() }))
 }
 
 /// Asks a container's init to shut down, in the way it understands.
 pub fn ask_to_stop(path: &Path, name: &str) -> Result<()> {
+    log::keep_short(&path.join(name));
+    if monitor(path, name)?.is_none() {
+        return Ok(());
+    }
     // LXC chooses the signal by the name of the init; `--nokill` leaves the rest to us, and one
     // second is how long it watches.
     let asked = Command::new("lxc-stop")
@@ -292,6 +305,10 @@ pub fn ask_to_stop(path: &Path, name: &str) -> Result<()> {
 
 /// Ends a container at once.
 pub fn kill(path: &Path, name: &str) -> Result<()> {
+    // LXC's programs believe whoever listens.
+    if monitor(path, name)?.is_none() {
+        return Ok(());
+    }
     let ended = Command::new("lxc-stop")
         .args(["-n", name, "--kill", "-P"])
         .arg(path)
@@ -299,20 +316,39 @@ pub fn kill(path: &Path, name: &str) -> Result<()> {
         .run(Duration::from_secs(20));
     match (ended, monitor(path, name)?) {
         (_, None) | (Ok(_), Some(_)) => Ok(()),
-        (Err(_), Some(monitor)) => {
-            // A monitor that does not listen is ended itself; its container ends with it.
-            if let Some(pid) = rustix::process::Pid::from_raw(monitor.pid) {
-                rustix::process::kill_process(pid, rustix::process::Signal::KILL)
-                    .doing(|| format!("end the monitor of {name}"))?;
-            }
-            Ok(())
-        }
+        // A monitor that does not listen is ended itself; its container ends with it.
+        (Err(_), Some(stuck)) => end_monitor(path, name, stuck),
+    }
+}
+
+fn end_monitor(path: &Path, name: &str, stuck: Monitor) -> Result<()> {
+    let doing = || format!("end the monitor of {name}");
+    let Some(pid) = Pid::from_raw(stuck.pid) else { return Ok(()) };
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(()),
+        pidfd => pidfd.doing(doing)?,
+    };
+    // If it is still the monitor now, then it is what was opened, and not a later one of its number.
+    if monitor(path, name)? != Some(stuck) {
+        return Ok(());
+    }
+    match pidfd_send_signal(&pidfd, Signal::KILL) {
+        Err(Errno::SRCH) => Ok(()),
+        sent => sent.doing(doing),
     }
 }
 
 /// Puts the agent into a running container: the program, and the socket it is to listen on.
 pub fn inject(path: &Path, name: &str, program: &Path, listener: &UnixListener) -> Result<()> {
     let doing = || format!("put {} into {name}", show(program));
+    log::keep_short(&path.join(name));
+    // `lxc-attach` believes whoever listens.
+    if monitor(path, name)?.is_none() {
+        return Err(Error::Unexpected {
+            what: format!("the container {name}"),
+            why: "it does not run".to_owned(),
+        });
+    }
     let image = sealed_copy(program).doing(doing)?;
     let socket = listener.as_fd().try_clone_to_owned().doing(doing)?;
     let mut command = Command::new("lxc-attach");
@@ -339,42 +375,6 @@ fn sealed_copy(program: &Path) -> io::Result<OwnedFd> {
         SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
     )?;
     Ok(copy.into())
-}
-
-/// How the container of a run directory ended, by the last lines of its log.
-pub fn end(directory: &Path) -> End {
-    let log = fs::read_to_string(log_of(directory)).unwrap_or_default();
-    // The console is made just before LXC is called.
-    match fs::read(directory.join("console")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => End::NotBegun,
-        console => end_of_log(&log, &String::from_utf8_lossy(&console.unwrap_or_default())),
-    }
-}
-
-fn end_of_log(log: &str, console: &str) -> End {
-    for line in log.lines().rev() {
-        if let Some((_, how)) = line.split_once("> ended on signal ") {
-            return match how.trim() {
-                how if how.contains("(2)") => End::ShutDown,
-                how => End::Died(format!("its init ended on signal {how}")),
-            };
-        }
-        if let Some((_, how)) = line.split_once("> ended on error ") {
-            return End::Died(format!("its init ended with status {}", how.trim()));
-        }
-        if line.contains(" Started \"") {
-            return End::Died("its monitor was ended".to_owned());
-        }
-    }
-    let errors: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains(" ERROR "))
-        .filter_map(|line| line.split_once(" - ").map(|(_, said)| said))
-        .filter_map(|said| said.split_once(" - ").map(|(_, said)| said))
-        .take(2)
-        .collect();
-    let said = if errors.is_empty() { console.trim() } else { &errors.join("; ") };
-    End::NeverStarted(if said.is_empty() { "LXC said nothing".to_owned() } else { said.to_owned() })
 }
 
 #[cfg(test)]
@@ -425,33 +425,5 @@ mod tests {
         }
         let climbing = Container { home: Some(("/x".into(), "/../etc".into())), ..container() };
         assert!(climbing.config().is_err());
-    }
-
-    #[test]
-    fn a_start_that_did_not_come_to_lxc_is_no_end() {
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(end(directory.path()), End::NotBegun);
-        fs::write(directory.path().join("console"), b"no \xff\n").unwrap();
-        assert_eq!(end(directory.path()), End::NeverStarted("no \u{fffd}".into()));
-    }
-
-    #[test]
-    fn the_end_is_told_from_the_log() {
-        let started = "lxc-start qvd-7 20260101000000.000 NOTICE   start - ../src/lxc/start.c:post_start:2205 - Started \"/sbin/init\" with pid \"41\"\n";
-        let child = |how: &str| {
-            format!(
-                "{started}lxc-start qvd-7 20260101000000.000 INFO     error - ../src/lxc/error.c:lxc_error_set_and_log:34 - Child <41> ended on {how}\n"
-            )
-        };
-        assert_eq!(end_of_log(&child("signal Interrupt(2)"), ""), End::ShutDown);
-        let killed = end_of_log(&child("signal Killed(9)"), "");
-        assert_eq!(killed, End::Died("its init ended on signal Killed(9)".into()));
-        let left = end_of_log(&child("error (3)"), "");
-        assert_eq!(left, End::Died("its init ended with status (3)".into()));
-        assert_eq!(end_of_log(started, ""), End::Died("its monitor was ended".into()));
-        let never = "lxc-start qvd-7 20260101000000.000 ERROR    network - ../src/lxc/network.c:f:711 - No such file or directory - bridge interface doesn't exist\n";
-        let why = "No such file or directory - bridge interface doesn't exist";
-        assert_eq!(end_of_log(never, ""), End::NeverStarted(why.into()));
-        assert_eq!(end_of_log("", "no memory\n"), End::NeverStarted("no memory".into()));
     }
 }

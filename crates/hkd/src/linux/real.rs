@@ -135,7 +135,7 @@ impl Linux for Real {
         lxc::inject(path, name, program, socket)
     }
     fn end(&self, run_directory: &Path) -> Result<End> {
-        Ok(lxc::end(run_directory))
+        lxc::end(run_directory)
     }
 
     fn cgroups(&self, container: &str) -> Result<Vec<PathBuf>> {
