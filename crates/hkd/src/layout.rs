@@ -25,6 +25,8 @@ pub struct Layout {
     pub vms: PathBuf,
     /// Sockets that hkd makes.
     pub sockets: PathBuf,
+    /// What is kept of runs that ended by themselves.
+    pub ended: PathBuf,
 }
 
 impl Layout {
@@ -42,6 +44,7 @@ impl Layout {
             homefs: path("path.storage.homefs")?,
             vms: run.join("vms"),
             sockets: run.join("hkd"),
+            ended: run.join("ended"),
         })
     }
 
@@ -95,6 +98,16 @@ impl Layout {
     /// A VM's home.
     pub fn home(&self, vm: VmId) -> PathBuf {
         self.homefs.join(format!("{vm}-fs"))
+    }
+
+    /// What LXC said of a VM's last run that ended by itself.
+    pub fn kept_log(&self, vm: VmId) -> PathBuf {
+        self.ended.join(format!("{vm}.log"))
+    }
+
+    /// The file that says how many VMs the database had given an address when this host last looked.
+    pub fn given(&self) -> PathBuf {
+        self.basefs.join("given")
     }
 
     /// The file that says which installation the storage belongs to.

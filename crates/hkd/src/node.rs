@@ -1,7 +1,7 @@
 //! What all VMs of a host share: its machine, its folders, its database, its clock.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::Ipv4Addr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -24,6 +24,19 @@ use crate::{
 
 /// Where time comes from, so that a test can bring its own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What can be wrong with a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Problem {
+    /// The database is an old one.
+    OlderDatabase,
+    /// The firewall is not as it was set.
+    Firewall,
+    /// A setting has no usable value.
+    Settings,
+    /// The storage is less protected than it could be.
+    Storage,
+}
 
 /// A host.
 pub struct Node {
@@ -55,6 +68,8 @@ pub struct Node {
     settings: Mutex<Arc<PerStart>>,
     /// The links whose addresses the firewall lets through.
     allowed: Mutex<HashSet<String>>,
+    /// What is wrong with this host, by kind.
+    problems: Mutex<BTreeMap<Problem, String>>,
     /// The VMs whose agent is ready, for those who want to attach.
     ready: Mutex<HashMap<VmId, Run>>,
 }
@@ -146,6 +161,7 @@ impl Node {
             heavy: Semaphore::new(parts.heavy),
             settings: Mutex::new(Arc::new(parts.settings)),
             allowed: Mutex::default(),
+            problems: Mutex::default(),
             ready: Mutex::default(),
         }
     }
@@ -178,6 +194,38 @@ impl Node {
     /// The links that the firewall lets through, as this process knows them.
     pub fn allowed(&self) -> MutexGuard<'_, HashSet<String>> {
         held(&self.allowed)
+    }
+
+    /// Notes, and logs, that something is wrong with this host; `None`: no more.
+    pub fn set_problem(&self, problem: Problem, sentence: Option<String>) {
+        let mut problems = held(&self.problems);
+        let Some(sentence) = sentence else {
+            if problems.remove(&problem).is_some() {
+                tracing::info!(?problem, "a problem of this host is solved");
+            }
+            return;
+        };
+        if problems.get(&problem) != Some(&sentence) {
+            tracing::error!("{sentence}");
+            problems.insert(problem, sentence);
+        }
+    }
+
+    /// What is wrong with this host, one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        held(&self.problems).values().cloned().collect()
+    }
+
+    /// The database was put back to an earlier state than this host has acted on.
+    pub fn is_older(&self) {
+        self.set_problem(
+            Problem::OlderDatabase,
+            Some(
+                "the database is older than what is on this host: nothing is started and nothing \
+                 removed; put back the newest backup, or run `qvd migrate --restored`"
+                    .to_owned(),
+            ),
+        );
     }
 
     /// Whether a run of a VM has a ready agent.

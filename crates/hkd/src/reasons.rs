@@ -101,6 +101,14 @@ pub fn of_step(
     }
 }
 
+/// Why this host cannot tell what is there of a VM.
+pub fn of_look(error: &Error, node: &Node, now: Timestamp) -> Reason {
+    Reason::new(Code::StepFailed, now)
+        .with("step", "looking at what is there of the VM")
+        .with("error", error)
+        .with("host", &node.name)
+}
+
 /// Why an agent did not do as it was asked.
 pub fn of_talk(error: &TalkError, host: &str, now: Timestamp) -> Reason {
     let code = match error {

@@ -1,6 +1,10 @@
 //! Keeps a loop going for each VM that concerns this host, and wakes it when its rows change.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use model::{Timestamp, VmId, host::HostStatus, host::RENEW_EVERY_MILLIS, settings::Settings};
 use store::{Wake, Work};
@@ -14,12 +18,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     layout::overlay_of,
     linux,
-    node::{Node, PerStart},
+    node::{Node, PerStart, Problem},
     vm::VmLoop,
 };
 
 /// How long after a wake-up the database is read: several changes make one reading.
 const GATHER: Duration = Duration::from_millis(5);
+/// How long after a first look at the firewall it is believed that something is missing there.
+const RULES_AGAIN: Duration = Duration::from_millis(500);
 /// A net under the wake-ups.
 const SLOW_TICK: Duration = Duration::from_secs(10);
 
@@ -31,21 +37,41 @@ pub struct Reconciler {
     loops: JoinSet<VmId>,
     feeds: HashMap<VmId, watch::Sender<Option<Arc<Work>>>>,
     reached: bool,
+    /// VMs of which something was found on this machine, still to be handed over.
+    found: Vec<VmId>,
+    /// This machine has been looked through.
+    looked: bool,
+    /// What the firewall let through when this daemon began is known.
+    adopted: bool,
+    /// How many VMs the database had given an address when it was last read.
+    given: Option<i64>,
 }
 
 impl Reconciler {
     /// The loops of a host whose settings in its file are `file`.
     pub fn new(node: Arc<Node>, file: Settings) -> Self {
-        Self { node, file, loops: JoinSet::new(), feeds: HashMap::new(), reached: true }
+        Self {
+            node,
+            file,
+            loops: JoinSet::new(),
+            feeds: HashMap::new(),
+            reached: true,
+            found: Vec::new(),
+            looked: false,
+            adopted: false,
+            given: None,
+        }
     }
 
     /// Runs until stopped. Stopping ends no VM.
     pub async fn run(mut self, mut wake: Wake, stop: CancellationToken) {
         let mut tick = interval(SLOW_TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut found = self.found().await;
         loop {
-            self.feed(&mut found).await;
+            if !self.looked {
+                self.look().await;
+            }
+            self.feed().await;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -53,15 +79,15 @@ impl Reconciler {
                     self.ended(ended);
                 }
                 () = wake.changed() => sleep(GATHER).await,
-                _ = tick.tick() => {}
+                _ = tick.tick() => self.look_at_rules().await,
             }
         }
         // Each loop is between two steps, or its step is finished by its thread: all are idempotent.
         self.loops.shutdown().await;
     }
 
-    /// VMs of which something is on this machine, whatever the database says.
-    async fn found(&self) -> Vec<VmId> {
+    /// Looks for VMs of which something is on this machine, whatever the database says.
+    async fn look(&mut self) {
         let node = Arc::clone(&self.node);
         let look = move || -> linux::Result<Vec<VmId>> {
             let mut found: Vec<VmId> = Vec::new();
@@ -71,38 +97,109 @@ impl Reconciler {
             for name in node.linux.names(&node.layout.overlayfs)? {
                 found.extend(overlay_of(&name).map(|(_, vm)| vm));
             }
-            for source in node.linux.allowed()? {
-                node.allowed().insert(node.names.link(source.vm));
-            }
             Ok(found)
         };
-        match tokio::task::spawn_blocking(look).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "cannot look at what is on this machine");
-                Vec::new()
+        self.look_at_rules().await;
+        match blocking(look).await {
+            Ok(found) => {
+                self.found = found;
+                self.looked = self.adopted;
             }
-            Err(_) => Vec::new(),
+            Err(error) => {
+                tracing::error!(%error, "cannot look at what is on this machine; it is tried again");
+            }
         }
+    }
+
+    /// Reads what the firewall lets through, and makes its tables again where somebody took them away.
+    /// The loops are woken when a VM's leave is missing.
+    async fn look_at_rules(&mut self) {
+        if !self.adopted {
+            if let Some(found) = self.rules().await {
+                self.node.allowed().extend(found);
+                self.adopted = true;
+            }
+            return;
+        }
+        let before = self.node.allowed().clone();
+        let Some(found) = self.rules().await else { return };
+        if before.is_subset(&found) {
+            return;
+        }
+        // A VM may be on its way down, its leave taken back and not yet noted.
+        sleep(RULES_AGAIN).await;
+        let Some(found) = self.rules().await else { return };
+        let lost = {
+            let mut allowed = self.node.allowed();
+            let all = allowed.len();
+            allowed.retain(|link| !before.contains(link) || found.contains(link));
+            all - allowed.len()
+        };
+        if lost > 0 {
+            tracing::warn!(lost, "the firewall was emptied by another; it is set again");
+            for feed in self.feeds.values() {
+                feed.send_modify(|_| ());
+            }
+        }
+    }
+
+    /// The links that the firewall lets through.
+    async fn rules(&self) -> Option<HashSet<String>> {
+        let node = Arc::clone(&self.node);
+        let look = move || {
+            node.linux.allowed().or_else(|_| {
+                let net = node.network;
+                node.linux.ensure_network(net.gateway, net.network(), net.prefix)?;
+                node.linux.allowed()
+            })
+        };
+        let found = blocking(look).await;
+        let problem = found.as_ref().err();
+        let problem = problem.map(|error| format!("the firewall cannot be set: {error}"));
+        self.node.set_problem(Problem::Firewall, problem);
+        Some(found.ok()?.into_iter().map(|source| self.node.names.link(source.vm)).collect())
+    }
+
+    /// Whether the database is at least as new as what this host has acted on. One that was put back
+    /// knows nothing of the VMs made since: they would look deleted.
+    async fn is_current(&mut self) -> Result<bool, String> {
+        let given = self.node.store.vms_given().await.map_err(|error| error.to_string())?;
+        if self.given == Some(given) {
+            return Ok(true);
+        }
+        let node = Arc::clone(&self.node);
+        let compare = move || -> linux::Result<bool> {
+            let path = node.layout.given();
+            let known = node.linux.read(&path)?;
+            let known = known.and_then(|bytes| String::from_utf8(bytes).ok());
+            let known = known.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+            if given > known {
+                node.linux.write(&path, given.to_string().as_bytes())?;
+            }
+            Ok(given >= known)
+        };
+        let current = blocking(compare).await.map_err(|error| error.to_string())?;
+        self.given = current.then_some(given);
+        Ok(current)
     }
 
     /// Hands the rows to the loops. What was found on the machine without any row is handed over
     /// once, as wanted by nobody.
-    async fn feed(&mut self, found: &mut Vec<VmId>) {
+    async fn feed(&mut self) {
         self.refresh_settings().await;
+        match self.is_current().await {
+            Ok(true) => self.node.set_problem(Problem::OlderDatabase, None),
+            Ok(false) => return self.node.is_older(),
+            Err(error) => return self.unreachable(&error),
+        }
         let rows = match self.node.store.host_work(self.node.host).await {
             Ok(rows) => rows,
-            Err(error) => {
-                if std::mem::take(&mut self.reached) {
-                    tracing::warn!(%error, "the database does not answer: what runs goes on");
-                }
-                return;
-            }
+            Err(error) => return self.unreachable(&error.to_string()),
         };
         if !std::mem::replace(&mut self.reached, true) {
             tracing::info!("the database answers again");
         }
-        let mut orphans: Vec<VmId> = std::mem::take(found);
+        let mut orphans: Vec<VmId> = std::mem::take(&mut self.found);
         let mut unseen: Vec<VmId> = self.feeds.keys().copied().collect();
         for work in rows {
             let vm = work.vm.id;
@@ -118,6 +215,12 @@ impl Reconciler {
         orphans.dedup();
         for vm in orphans {
             self.hand(vm, None);
+        }
+    }
+
+    fn unreachable(&mut self, error: &str) {
+        if std::mem::take(&mut self.reached) {
+            tracing::warn!(error, "the database does not answer: what runs goes on");
         }
     }
 
@@ -147,6 +250,7 @@ impl Reconciler {
             Err(error) => {
                 tracing::error!(%error, "the loop of a VM broke; it is begun anew");
                 self.feeds.retain(|_, feed| feed.receiver_count() > 0);
+                self.looked = false;
             }
         }
     }
@@ -158,10 +262,24 @@ impl Reconciler {
         match PerStart::from_settings(&settings) {
             Ok(fresh) => self.node.set_settings(fresh),
             Err(error) => {
-                tracing::debug!(%error, "a setting has no usable value; the old ones hold");
+                let sentence = format!("{error}: the values of before hold");
+                return self.node.set_problem(Problem::Settings, Some(sentence));
             }
         }
+        self.node.set_problem(Problem::Settings, None);
     }
+}
+
+/// Runs what blocks where blocking is allowed.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> linux::Result<T> + Send + 'static,
+) -> linux::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panicked| {
+        Err(linux::Error::Unexpected {
+            what: "a look at the machine".to_owned(),
+            why: panicked.to_string(),
+        })
+    })
 }
 
 /// What of a VM's rows a loop is woken for: not what this host wrote itself.
@@ -170,12 +288,7 @@ fn wanted(work: Option<&Work>) -> Option<Work> {
 }
 
 /// Says from time to time that this host is alive, and how it is.
-pub async fn renew(
-    node: Arc<Node>,
-    usable: (f64, f64),
-    problems: Vec<String>,
-    stop: CancellationToken,
-) {
+pub async fn renew(node: Arc<Node>, usable: (f64, f64), stop: CancellationToken) {
     let status = |state: &str, now: Timestamp| HostStatus {
         host: node.host,
         renewed_at: now,
@@ -183,7 +296,7 @@ pub async fn renew(
         usable_cpu: usable.0,
         usable_ram: usable.1,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        problems: problems.clone(),
+        problems: node.problems(),
     };
     let every = Duration::from_millis(RENEW_EVERY_MILLIS.unsigned_abs());
     let mut tick = interval(every);

@@ -147,7 +147,7 @@ pub async fn run(
     tokio::join!(
         reconciler.run(wake, stop.clone()),
         attach::serve(Arc::clone(&node), listener, router, stop.clone()),
-        reconcile::renew(Arc::clone(&node), usable(), Vec::new(), stop),
+        reconcile::renew(Arc::clone(&node), usable(), stop),
     );
     tracing::info!("hkd ends; the desktops go on");
     Ok(())
@@ -187,6 +187,7 @@ fn prepare(
     // The container's child passes through it, to what is its own.
     linux.make_folder(&layout.vms, 0o711)?;
     linux.make_folder(&layout.sockets, 0o711)?;
+    linux.make_folder(&layout.ended, 0o700)?;
     let lock = layout.sockets.join("lock");
     let alone = linux.lock(&lock, linux::file::Hold::Alone)?;
     let alone = alone.ok_or_else(|| StartError::Running(lock.display().to_string()))?;

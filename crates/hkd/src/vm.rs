@@ -1,10 +1,14 @@
 //! One VM's loop: observe, plan, one step, again; until it is as wanted, and then whenever something
 //! happens to it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use model::{
     Reason, Run, Timestamp, VmId,
+    reason::Code,
     vm::{EndKind, Ended, Observed, Seen},
 };
 use store::Work;
@@ -38,6 +42,10 @@ const BUSY_AGAIN: Duration = Duration::from_millis(200);
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// How long an agent has to prepare its guest.
 const PREPARE_WITHIN: Duration = Duration::from_mins(1);
+/// An agent that hangs up more often than this is waited for.
+const HUNG_UP_AGAIN: Duration = Duration::from_millis(500);
+/// LXC's log in a run directory.
+const LOG: &str = "lxc.log";
 
 /// The loop's state. Nothing here is needed by the next one: it only saves looking twice.
 #[derive(Debug)]
@@ -55,6 +63,14 @@ pub struct VmLoop {
     attempts: i64,
     /// When this run crashed, within the window in which crashes are counted.
     crashes: (Run, Vec<Timestamp>),
+    /// The run whose end is in the row, until it is in the database and the record.
+    noting: Option<Run>,
+    /// An agent was put in, and nothing was heard of it since.
+    injected: bool,
+    /// When the agent hung up last.
+    hung_up: Option<Instant>,
+    /// Whether this host holds the VM's home, as far as this loop knows.
+    holds_home: Option<bool>,
 }
 
 /// What ended a wait.
@@ -74,7 +90,20 @@ impl VmLoop {
             let times = usize::try_from(row.attempts).unwrap_or(0);
             (row.run, ended.map_or_else(Vec::new, |ended| vec![ended.at; times]))
         });
-        Self { node, vm, work, row, agent: None, failed: Vec::new(), attempts: 0, crashes }
+        Self {
+            node,
+            vm,
+            work,
+            row,
+            agent: None,
+            failed: Vec::new(),
+            attempts: 0,
+            crashes,
+            noting: None,
+            injected: false,
+            hung_up: None,
+            holds_home: None,
+        }
     }
 
     /// Runs until there is nothing of the VM here and nobody wants it here.
@@ -83,10 +112,7 @@ impl VmLoop {
             match self.pass().await {
                 Ok(Woken::Changed) => {}
                 Ok(Woken::Gone) => break,
-                Err(error) => {
-                    tracing::warn!(vm = %self.vm, %error, "cannot look at a VM");
-                    sleep(self.backoff()).await;
-                }
+                Err(error) => self.cannot_look(&error).await,
             }
         }
         self.node.set_ready(self.vm, None);
@@ -108,7 +134,18 @@ impl VmLoop {
         let seen = blocking(move || observe(&node, vm, di.as_ref(), agent, now)).await?;
         let next = plan::next(goal, &seen.seen, true, &self.failed);
         tracing::trace!(vm = %self.vm, ?goal, seen = ?seen.seen, ?next, "planned");
+        if self.is_older(work.as_ref(), &seen) {
+            return Ok(self.wait(Next::Wait, goal, &seen, work.as_ref(), now).await);
+        }
+        self.injected &= agent == Agent::Absent && seen.seen.container.is_some();
         match next {
+            // It was put in, and is not there: without a pause this would go on for ever.
+            Next::Do(Step::Inject) if self.injected && !self.failed.contains(&Step::Inject) => {
+                self.injected = false;
+                let gone = TalkError::Gone(std::io::ErrorKind::ConnectionReset.into());
+                self.failed_at(Step::Inject, goal, &Failure::Talk(gone));
+                self.give_up_for_now(&seen).await
+            }
             Next::Do(step) if self.failed.contains(&step) => self.give_up_for_now(&seen).await,
             Next::Do(step) => {
                 self.note(&seen, goal, Some(step), work.as_ref(), now).await;
@@ -143,26 +180,99 @@ impl VmLoop {
     ) {
         let heavy = matches!(step, Step::Unpack | Step::Snapshot | Step::Start | Step::Inject);
         let node = Arc::clone(&self.node);
-        let _permit = if heavy { node.heavy.acquire().await.ok() } else { None };
+        let permit = if heavy { node.heavy.acquire().await.ok() } else { None };
         let result = match step {
             Step::Prepare => self.prepare(work.as_ref()).await,
             Step::NoteEnd => self.note_end(&seen, now).await,
             Step::Unpack => self.unpack(work, seen, now).await,
-            _ => {
-                let vm = self.vm;
-                let node = Arc::clone(&self.node);
-                blocking(move || {
-                    execute::execute(&node, step, vm, work.as_ref(), &seen, now, &mut |_, _| {})
-                })
-                .await
-                .map_err(Failure::Step)
-            }
+            Step::Start => match self.claim(work.as_ref()).await {
+                Ok(()) => self.execute(step, work, seen, now).await,
+                refused => refused,
+            },
+            _ => self.execute(step, work, seen, now).await,
         };
+        // Who waits for another must not keep a third from working.
+        drop(permit);
         match result {
-            Ok(()) => {}
+            Ok(()) => self.injected |= step == Step::Inject,
             Err(Failure::Step(StepError::Busy | StepError::Changed)) => sleep(BUSY_AGAIN).await,
             Err(failure) => self.failed_at(step, goal, &failure),
         }
+    }
+
+    async fn execute(
+        &self,
+        step: Step,
+        work: Option<Work>,
+        seen: Observation,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let (node, vm) = (Arc::clone(&self.node), self.vm);
+        let done = blocking(move || {
+            execute::execute(&node, step, vm, work.as_ref(), &seen, now, &mut |_, _| {})
+        });
+        done.await.map_err(Failure::Step)
+    }
+
+    /// What must be in the database before a container runs, or another host could start one too:
+    /// that this host has it, and that it has the home.
+    async fn claim(&mut self, work: Option<&Work>) -> Result<(), Failure> {
+        let work = work.ok_or(StepError::Changed)?;
+        let store = &self.node.store;
+        if let Some(row) = &self.row {
+            store.put_observed(row).await.map_err(Failure::Store)?;
+        }
+        if !work.osf.has_home() {
+            return Ok(());
+        }
+        let home = home_name(self.vm);
+        let claimed = store.claim_home(&home, self.vm, self.node.host, work.desired.run).await;
+        if claimed.map_err(Failure::Store)? {
+            self.holds_home = Some(true);
+            return Ok(());
+        }
+        Err(Failure::HomeBusy(home))
+    }
+
+    /// Gives the home back once nothing of the VM is here.
+    async fn release(&mut self) {
+        if self.holds_home == Some(false) {
+            return;
+        }
+        let home = home_name(self.vm);
+        match self.node.store.release_home(&home, self.vm, self.node.host).await {
+            Ok(()) => self.holds_home = Some(false),
+            Err(error) => {
+                tracing::debug!(vm = %self.vm, %error, "cannot release a home; it is tried again");
+            }
+        }
+    }
+
+    /// Whether this host made a later run than the database knows of: it was put back to an earlier
+    /// state. What runs goes on, and nothing is taken down or made.
+    fn is_older(&mut self, work: Option<&Work>, seen: &Observation) -> bool {
+        let made = seen.record.as_ref().map(crate::record::Record::run);
+        let known = work.map(|work| work.desired.run);
+        let older = matches!((made, known), (Some(made), Some(known)) if made > known);
+        if older {
+            self.node.is_older();
+        }
+        older
+    }
+
+    /// A look that fails is told like a step that fails.
+    async fn cannot_look(&mut self, error: &linux::Error) {
+        let now = self.node.now();
+        let reason = reasons::of_look(error, &self.node, now);
+        let told = |row: &Observed| row.reason.as_ref().is_some_and(|old| old.code == reason.code);
+        if !self.row.as_ref().is_some_and(told) {
+            tracing::warn!(vm = %self.vm, reason = reason.text(), "cannot look at a VM");
+        }
+        let run = self.row.as_ref().map_or(Run::NONE, |row| row.run);
+        self.set_reason(run, reason, now);
+        self.attempts += 1;
+        self.write_row().await;
+        sleep(self.backoff()).await;
     }
 
     /// Unpacks, and tells how far it is once a second.
@@ -234,7 +344,10 @@ impl VmLoop {
         let end = blocking(move || node.linux.end(&place)).await?;
         // A daemon that died before it called LXC is no crash of the VM.
         if record.stop_asked_at.is_none() && end != End::NotBegun {
-            self.note_own_end(record.run(), &end, now);
+            // A second try to write it down is no second end.
+            if self.noting.replace(record.run()) != Some(record.run()) {
+                self.note_own_end(record.run(), &end, now);
+            }
             // Of a VM that was deleted there is nothing to tell, and nobody to be told.
             let row = self.row.as_ref().filter(|_| self.work.borrow().is_some());
             let written = match row {
@@ -245,11 +358,21 @@ impl VmLoop {
         }
         let node = Arc::clone(&self.node);
         let noted = crate::record::Record { noted: true, ..record };
-        Ok(blocking(move || noted.write(node.linux.as_ref(), &directory)).await?)
+        let (log, kept) = (directory.join(LOG), self.node.layout.kept_log(self.vm));
+        blocking(move || -> linux::Result<()> {
+            // Where the reason says: the run directory goes.
+            if let Some(bytes) = node.linux.read(&log)? {
+                node.linux.write(&kept, &bytes)?;
+            }
+            noted.write(node.linux.as_ref(), &directory)
+        })
+        .await?;
+        self.noting = None;
+        Ok(())
     }
 
     fn note_own_end(&mut self, run: Run, end: &End, now: Timestamp) {
-        let log = self.node.directory(self.vm).join("lxc.log");
+        let log = self.node.layout.kept_log(self.vm);
         let kind = match end {
             End::ShutDown => EndKind::ShutDown,
             End::Died(_) | End::NeverStarted(_) | End::NotBegun => EndKind::Crashed,
@@ -287,6 +410,7 @@ impl VmLoop {
                 reasons::of_step(step, error, &self.node, self.work.borrow().as_deref(), now)
             }
             Failure::Talk(error) => reasons::of_talk(error, &self.node.name, now),
+            Failure::HomeBusy(home) => Reason::new(Code::HomeBusy, now).with("home", home),
             Failure::Store(error) => {
                 tracing::warn!(vm = %self.vm, %error, "cannot write to the database");
                 self.failed.push(step);
@@ -301,14 +425,14 @@ impl VmLoop {
             tracing::warn!(vm = %self.vm, ?step, reason = reason.text(), "a step failed");
         }
         self.failed.push(step);
-        self.set_reason(goal, reason, now);
-    }
-
-    fn set_reason(&mut self, goal: Goal, reason: Reason, now: Timestamp) {
         let run = match goal {
             Goal::Up { run, .. } => run,
             Goal::Down { .. } => self.row.as_ref().map_or(Run::NONE, |row| row.run),
         };
+        self.set_reason(run, reason, now);
+    }
+
+    fn set_reason(&mut self, run: Run, reason: Reason, now: Timestamp) {
         let mut row = self.row.take().filter(|row| row.run == run).unwrap_or(Observed {
             vm: self.vm,
             host: self.node.host,
@@ -335,10 +459,13 @@ impl VmLoop {
         let wait = self.backoff();
         let now = self.node.now();
         if let Some(row) = &mut self.row {
-            row.attempts = self.attempts;
-            row.next_try =
-                Some(now.plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
             row.seen_at = now;
+            // Of a run that ended these say when, and whether, it is started again.
+            if row.ended.is_none() {
+                row.attempts = self.attempts;
+                row.next_try =
+                    Some(now.plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+            }
         }
         self.write_row().await;
         self.failed.clear();
@@ -379,6 +506,9 @@ impl VmLoop {
     ) -> Woken {
         let settled = next == Next::Settled;
         let nothing = seen.seen.record.is_none() && seen.seen.container.is_none();
+        if settled && nothing {
+            self.release().await;
+        }
         let unwanted = work.is_none_or(|work| work.desired.host != Some(self.node.host));
         if settled && nothing && unwanted && matches!(goal, Goal::Down { .. }) {
             self.forget_row(work).await;
@@ -397,6 +527,10 @@ impl VmLoop {
             gone = follow(&mut self.agent) => {
                 if gone {
                     self.agent = None;
+                    let again = self.hung_up.replace(Instant::now());
+                    if again.is_some_and(|at| at.elapsed() < HUNG_UP_AGAIN) {
+                        sleep(HUNG_UP_AGAIN).await;
+                    }
                 }
                 Woken::Changed
             }
@@ -553,6 +687,11 @@ impl VmLoop {
     }
 }
 
+/// The name of a VM's home below `homefs`.
+fn home_name(vm: VmId) -> String {
+    format!("{vm}-fs")
+}
+
 fn asked(seen: &Observation) -> bool {
     seen.seen.container.is_some_and(|container| container.stopping == Stopping::Asked)
 }
@@ -596,6 +735,8 @@ enum Failure {
     Talk(#[from] TalkError),
     #[error(transparent)]
     Store(store::Error),
+    #[error("the home {0} is another's")]
+    HomeBusy(String),
 }
 
 impl From<linux::Error> for Failure {

@@ -123,6 +123,9 @@ codes! {
     HostLost, "host-lost", "host {host} has been silent since {since}", "repair the host and start qvd there";
     /// Its time is up.
     Expired, "expired", "its image expired", "connect again for the new image";
+    /// Another host writes its home.
+    HomeBusy, "home-busy", "the home {home} is in use on another host",
+        "stop the virtual machine there; see `qa host list`";
     /// All container ids of the host are used.
     NoSlot, "no-slot", "host {host} runs as many VMs as it has id ranges for", "stop some VMs";
 }

@@ -105,7 +105,7 @@ async fn connect(url: &str) -> Result<Db> {
                 .create_if_missing(false)
                 .foreign_keys(true)
                 .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Normal)
+                .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(BUSY)
                 // An unprivileged process may write the file that root reads: nothing in its
                 // schema is to be run, and a damaged page is an error.
@@ -145,8 +145,10 @@ fn lay_beside(database: &Path) -> Result<()> {
         }
         let fresh = path.with_extension(format!("new{}{end}", std::process::id()));
         let lay = || -> io::Result<()> {
-            drop(OpenOptions::new().write(true).create(true).truncate(true).open(&fresh)?);
-            fs::set_permissions(&fresh, fs::Permissions::from_mode(0o660))?;
+            // The folder is its group's: what lies there already may be a link to anywhere.
+            let _ = fs::remove_file(&fresh);
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+            file.set_permissions(fs::Permissions::from_mode(0o660))?;
             match fs::hard_link(&fresh, &path) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
                 _ => Ok(()),

@@ -5,6 +5,8 @@ mod boundaries;
 #[cfg(test)]
 mod lives;
 #[cfg(test)]
+mod safety;
+#[cfg(test)]
 mod twice;
 #[cfg(test)]
 mod world;

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 /// The sha-256 that the test's image is registered with.
 pub(crate) const SHA256: &str = "ab12";
 /// How long anything here may take on a busy machine.
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// Looks again and again until `look` says `Ok`. When time is over the test fails with the last `Err`.
 pub(crate) async fn until<T, E: Debug>(
@@ -131,8 +131,14 @@ impl World {
         let store = Store::open(&url(&file)).await.unwrap();
         let tenant = TenantId::DEFAULT;
         let layout = layout(folder.path());
-        for path in [&layout.basefs, &layout.overlayfs, &layout.rootfs, &layout.homefs, &layout.vms]
-        {
+        for path in [
+            &layout.basefs,
+            &layout.overlayfs,
+            &layout.rootfs,
+            &layout.homefs,
+            &layout.vms,
+            &layout.ended,
+        ] {
             fs::create_dir_all(path).unwrap();
         }
         let di = store.dis(tenant).await.unwrap().remove(0);
@@ -309,6 +315,7 @@ fn layout(folder: &Path) -> Layout {
         homefs: root.join("homefs"),
         vms: folder.join("vms"),
         sockets: folder.join("hkd"),
+        ended: folder.join("ended"),
         root,
     }
 }

@@ -153,6 +153,11 @@ impl Machine {
         }
     }
 
+    /// Somebody else empties the firewall.
+    pub fn flush_rules(&self) {
+        self.state().sources.clear();
+    }
+
     /// Lets every start fail from now on, with what LXC says; or, with none, succeed again.
     pub fn refuse_starts(&self, why: Option<&str>) {
         self.state().refused = why.map(str::to_owned);
