@@ -100,13 +100,18 @@ impl Display {
     /// Waits until it shows the painting of a number, pixel by pixel.
     #[track_caller]
     pub fn shows(&self, seed: u64) {
+        self.shows_within(Duration::from_secs(30), seed);
+    }
+
+    /// The same, but it must not take longer than this.
+    #[track_caller]
+    pub fn shows_within(&self, time: Duration, seed: u64) {
         let wanted = painting(seed, WIDTH, HEIGHT);
-        until("the painting on the client's display", Duration::from_secs(30), || match differing(
-            &self.picture()?,
-            &wanted,
-        ) {
-            0 => Ok(()),
-            many => Err(format!("{many} of {} pixels differ", WIDTH * HEIGHT)),
+        until("the painting on the client's display", time, || {
+            match differing(&self.picture()?, &wanted) {
+                0 => Ok(()),
+                many => Err(format!("{many} of {} pixels differ", WIDTH * HEIGHT)),
+            }
         });
     }
 
