@@ -24,6 +24,16 @@ pub fn shell(line: &str) -> String {
     try_shell(line).unwrap_or_else(|why| panic!("{why}"))
 }
 
+/// What a search finds: what a shell line says however it ends, as most searches that find nothing
+/// fail. One that complains could not search, and has not found nothing.
+#[track_caller]
+pub fn found(line: &str) -> String {
+    let output = command("sh").args(["-c", line]).output().expect("there is a shell");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.is_empty(), "{line}: {complaint}");
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
 /// What a program said, or how it failed.
 pub fn said(what: &str, output: std::io::Result<Output>) -> Result<String, String> {
     let output = output.map_err(|error| format!("{what}: {error}"))?;

@@ -1,5 +1,8 @@
 //! An installation on namespaces of its own.
 
+mod leftovers;
+mod secrets;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -34,9 +37,9 @@ pub struct World {
     password: String,
     daemon: Option<Running>,
     database: Option<Running>,
-    /// Events that this test causes and that must be logged: each line of the log at WARN or ERROR
-    /// has to contain one of these.
-    expected: Vec<&'static str>,
+    /// Events that this test causes, by level and a part of their line: each must be logged, and no
+    /// other at WARN or ERROR.
+    expected: Vec<(&'static str, &'static str)>,
     log_from: usize,
 }
 
@@ -101,23 +104,31 @@ impl World {
         let password = format!("pw-{random:016x}");
         fs::write(folder.join("password"), &password).expect("a password");
         shell(&format!("chmod 600 {at}/password"));
+        secrets::note(&folder, &password);
         Self { folder, prefix, password, daemon: None, database, expected: Vec::new(), log_from: 0 }
     }
 
     /// Starts `qvd all` and waits until it works.
     pub fn run_daemons(&mut self) {
+        self.start_daemons(None);
+    }
+
+    /// The same under a service manager that is told at this socket.
+    pub fn run_daemons_for(&mut self, manager: &Path) {
+        self.start_daemons(Some(manager));
+    }
+
+    fn start_daemons(&mut self, manager: Option<&Path>) {
         let log =
             fs::File::options().create(true).append(true).open(self.log_path()).expect("a log");
         let from = self.log().len();
-        let daemon = command(program("qvd"))
-            .arg("all")
-            .env("QVD_CONFIG", self.folder.join("node.conf"))
-            .env("QVD_LOG", "info,hkd=debug,sqlx=warn")
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("qvd starts");
-        self.daemon = Some(Running(daemon));
+        let mut daemon = command(program("qvd"));
+        daemon.arg("all").env("QVD_CONFIG", self.folder.join("node.conf"));
+        daemon.env("QVD_LOG", "info,hkd=debug,sqlx=warn").stdout(Stdio::null()).stderr(log);
+        if let Some(manager) = manager {
+            daemon.env("NOTIFY_SOCKET", manager);
+        }
+        self.daemon = Some(Running(daemon.spawn().expect("qvd starts")));
         until("the daemons", Duration::from_mins(1), || {
             let log = self.log();
             let fresh = log.get(from..).unwrap_or_default().to_owned();
@@ -152,9 +163,10 @@ impl World {
         &self.password
     }
 
-    /// A line of the log at WARN or ERROR that contains this is caused by the test.
-    pub fn expect_log(&mut self, part: &'static str) {
-        self.expected.push(part);
+    /// The test causes an event: a line of the log at this level that contains this part. It must be
+    /// there when the log is checked.
+    pub fn expect_log(&mut self, level: &'static str, part: &'static str) {
+        self.expected.push((level, part));
     }
 
     fn log_path(&self) -> PathBuf {
@@ -194,6 +206,7 @@ impl World {
             "user add login={login} --password-file {}/password",
             self.folder.display()
         ));
+        secrets::note(&self.folder, &format!("{login}:{}", self.password));
     }
 
     /// Adds a VM of the OSF `test`.
@@ -252,19 +265,45 @@ impl World {
         self.try_inside(vm, line).unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// Runs a shell line as a user in the user's session, on its display.
+    /// When a VM's init began, in ticks of this machine's clock: no two of a VM's have that in common.
+    #[track_caller]
+    pub fn begun(&self, vm: &str) -> String {
+        self.try_begun(vm).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same of a VM that may not run.
+    pub fn try_begun(&self, vm: &str) -> Result<String, String> {
+        self.try_inside(vm, "sed 's/.*) //' /proc/1/stat | cut -d' ' -f20")
+    }
+
+    /// Runs a shell line as a user in the user's home, whether or not there is a session.
     pub fn try_in_session(&self, vm: &str, user: &str, line: &str) -> Result<String, String> {
-        let ids = self.try_inside(vm, &format!("id -u {user}; id -g {user}"))?;
-        let mut ids = ids.lines();
-        let (uid, gid) = (ids.next().unwrap_or_default(), ids.next().unwrap_or_default());
-        let line = line.replace('\'', "'\\''");
+        let line = quoted(line);
+        self.try_inside(vm, &format!("cd /home/{user} && {} sh -c {line}", become_user(user)))
+    }
+
+    /// Runs a shell line in a user's desktop: as its own programs do, with the environment that the
+    /// login gave it.
+    pub fn try_in_desktop(&self, vm: &str, user: &str, line: &str) -> Result<String, String> {
+        let line = quoted(line);
+        let run = format!("exec env -i \"$@\" {} sh -c \"$0\"", become_user(user));
         self.try_inside(
             vm,
             &format!(
-                "cd /home/{user} && setpriv --reuid {uid} --regid {gid} --init-groups env HOME=/home/{user} USER={user} \
-                 XDG_RUNTIME_DIR=/run/user/{uid} DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{uid}/bus \
-                 DISPLAY=:100 XAUTHORITY=/run/qvd/session/{uid}/Xauthority sh -c '{line}'"
+                "desktop=$({}) && cd /home/{user} && \
+                 xargs -0 -a /proc/$desktop/environ sh -c {} {line}",
+                desktop_of(user),
+                quoted(&run)
             ),
+        )
+    }
+
+    /// The environment of a user's desktop as the login made it, a variable a line.
+    pub fn desktop_environment(&self, vm: &str, user: &str) -> Result<String, String> {
+        let desktop = desktop_of(user);
+        self.try_inside(
+            vm,
+            &format!("desktop=$({desktop}) && tr '\\0' '\\n' </proc/$desktop/environ"),
         )
     }
 
@@ -273,8 +312,8 @@ impl World {
     pub fn paint(&self, vm: &str, user: &str, seed: u64) -> String {
         let line = format!("setsid paint {seed} >/tmp/painted 2>&1 </dev/null & echo $!");
         let begun = until("a session to paint in", Duration::from_secs(30), || {
-            self.try_in_session(vm, user, "xdpyinfo >/dev/null")?;
-            self.try_in_session(vm, user, &line)
+            self.try_in_desktop(vm, user, "xdpyinfo >/dev/null")?;
+            self.try_in_desktop(vm, user, &line)
         });
         until("the painter", Duration::from_secs(30), || {
             self.try_inside(vm, "grep -q painted /tmp/painted || { cat /tmp/painted >&2; exit 1; }")
@@ -329,35 +368,11 @@ impl World {
         said.ok().and_then(|said| said.lines().next().and_then(|pid| pid.parse().ok())).unwrap_or(0)
     }
 
-    /// What of VMs is on the machine: containers, groups, links, mounts, run directories, overlays.
-    pub fn leftovers(&self) -> Vec<String> {
-        let (at, prefix) = (self.folder.display(), &self.prefix);
-        let looks = [
-            format!("ls {at}/run/vms"),
-            format!("ls {at}/storage/rootfs {at}/storage/overlayfs | grep fs$"),
-            format!("ls -d /sys/fs/cgroup/*/lxc.*.{prefix}-* /sys/fs/cgroup/lxc.*.{prefix}-*"),
-            format!("ls /sys/class/net | grep -E '^{prefix}[0-9]'"),
-            format!("grep -E ' {at}/(run|storage/rootfs)' /proc/self/mountinfo"),
-            format!("grep -l ^{at}/run/vms /run/lock/qvd-slots/[0-9]*"),
-            format!("pgrep -f '[l]xc-start -F -n {prefix}-'"),
-            format!("nft list set bridge {prefix} sources | grep elements"),
-        ];
-        looks
-            .iter()
-            .filter_map(|look| try_shell(look).ok())
-            .filter(|found| !found.is_empty())
-            .collect()
-    }
-
     /// Stops every VM and the daemons, and checks that nothing is left, the log is clean, and no
     /// secret is anywhere.
     #[track_caller]
     pub fn end(mut self) {
-        let listed = try_shell(&format!(
-            "grep -lsF -f {}/password /proc/[0-9]*/cmdline",
-            self.folder.display()
-        ));
-        assert!(listed.is_err(), "the password stands in the process list: {listed:?}");
+        self.no_process_shows_a_secret();
         self.qa("vm stop --force --wait");
         until("nothing to be left", Duration::from_secs(20), || match self.leftovers() {
             left if left.is_empty() => Ok(()),
@@ -365,27 +380,32 @@ impl World {
         });
         self.stop_daemons();
         self.check_log();
-        let at = self.folder.display();
-        let secret = try_shell(&format!(
-            "grep -rlF -e '{}' --exclude=password --exclude-dir=pg {at}/log {at}/run {at}/ssl {at}/db {at}/node.conf {at}/client*.log",
-            self.password
-        ));
-        assert!(secret.is_err(), "the password stands in {secret:?}");
+        self.no_file_holds_a_secret();
     }
 
-    /// The log has no line at WARN or ERROR but those that the test caused.
+    /// The log has what the test caused, and nothing else at WARN or ERROR.
     #[track_caller]
     pub fn check_log(&mut self) {
         let log = self.log();
         let fresh = log.get(self.log_from..).unwrap_or_default();
+        let is = |line: &str, (level, part): (&str, &str)| {
+            line.contains(&format!(" {level} ")) && line.contains(part)
+        };
+        for expected in &self.expected {
+            assert!(
+                fresh.lines().any(|line| is(line, *expected)),
+                "the log lacks what the test caused: {expected:?}"
+            );
+        }
         let bad: Vec<&str> = fresh
             .lines()
             .filter(|line| {
                 line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked")
             })
-            .filter(|line| !self.expected.iter().any(|part| line.contains(part)))
+            .filter(|line| !self.expected.iter().any(|expected| is(line, *expected)))
             .collect();
         assert!(bad.is_empty(), "the log is not clean: {bad:#?}");
+        self.expected.clear();
         self.log_from = log.len();
     }
 }
@@ -431,6 +451,26 @@ fn enter(folder: &Path) {
          truncate -s 12G {at}/volume && mkfs.btrfs -q {at}/volume && mkdir {at}/storage && \
          mount -o loop,nosuid,nodev {at}/volume {at}/storage"
     ));
+}
+
+/// A word of a shell line.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// What a program runs under to be the user's.
+fn become_user(user: &str) -> String {
+    format!("setpriv --reuid {user} --regid {user} --init-groups")
+}
+
+/// Prints the process of a user's desktop: the child of the session's supervisor that has its display.
+fn desktop_of(user: &str) -> String {
+    format!(
+        "supervisor=$(pgrep -o -u {user} -f '^/[a-z/]*/vma session ') && \
+         for pid in $(pgrep -P $supervisor); do \
+           if grep -qzx DISPLAY=:100 /proc/$pid/environ; then echo $pid; exit 0; fi; \
+         done; echo 'there is no desktop yet' >&2; exit 1"
+    )
 }
 
 /// The build's folder.

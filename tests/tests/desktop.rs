@@ -21,6 +21,8 @@ fn from_stopped_to_picture_and_back(database: Database) {
     let seed: u64 = rand::rng().random();
     let painter = world.paint("desk", "ada", seed);
     display.shows(seed);
+    // While all who were told it still run.
+    world.keeps_its_secrets();
 
     // The same program after disconnect and reconnect.
     client.end();
@@ -39,9 +41,9 @@ fn from_stopped_to_picture_and_back(database: Database) {
     // A key typed at the client reaches a terminal in the desktop.
     world.inside("desk", &format!("kill {}", painter.replace('\n', " ")));
     let open = "setsid xterm -fullscreen -e sh </dev/null >/dev/null 2>&1 &";
-    world.try_in_session("desk", "ada", open).expect("a terminal opens");
+    world.try_in_desktop("desk", "ada", open).expect("a terminal opens");
     until("the terminal", Duration::from_secs(20), || {
-        world.try_in_session(
+        world.try_in_desktop(
             "desk",
             "ada",
             "xdotool search --onlyvisible --class xterm windowfocus",

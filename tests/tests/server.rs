@@ -4,7 +4,7 @@ use std::{os::unix::net::UnixDatagram, time::Duration};
 
 use tests::{
     Database, World,
-    program::{Running, command, said},
+    program::{command, said},
     until,
     world::program,
 };
@@ -44,7 +44,7 @@ fn a_service_manager_is_told() {
     world.add_user("ada");
     world.add_vm("desk", "ada");
     world.qa("vm start -f name=desk --wait");
-    let init = world.inside("desk", "stat -c %Y /proc/1");
+    let begun = world.begun("desk");
     world.stop_daemons();
     let path = world.folder().join("manager.sock");
     let manager = UnixDatagram::bind(&path).expect("a manager's socket");
@@ -54,15 +54,7 @@ fn a_service_manager_is_told() {
         let read = manager.recv(&mut buffer).expect("the daemon tells");
         String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()).trim().to_owned()
     };
-    let log = std::fs::File::create(world.folder().join("managed.log")).expect("a log");
-    let daemon = command(program("qvd"))
-        .arg("all")
-        .env("QVD_CONFIG", world.folder().join("node.conf"))
-        .env("NOTIFY_SOCKET", &path)
-        .stderr(log)
-        .spawn()
-        .expect("qvd starts");
-    let mut daemon = Running(daemon);
+    world.run_daemons_for(&path);
     assert_eq!(hear(), "READY=1");
     until("the new daemon to know the desktop", Duration::from_secs(20), || {
         match world.state("desk") {
@@ -70,9 +62,9 @@ fn a_service_manager_is_told() {
             state => Err(state),
         }
     });
-    daemon.end();
+    world.stop_daemons();
     assert_eq!(hear(), "STOPPING=1");
     world.run_daemons();
-    assert_eq!(world.inside("desk", "stat -c %Y /proc/1"), init, "the desktop ran on");
+    assert_eq!(world.begun("desk"), begun, "the desktop ran on");
     world.end();
 }

@@ -34,8 +34,13 @@ fn ten_vms_share_one_base_and_leave_nothing(database: Database) {
     let before = digest(&place);
     let unpackings = || world.log().matches("unpacking an image").count();
     assert_eq!(unpackings(), 1);
+    world.qa("vm stop -f name=desk0 --wait");
 
     world.qa("vm start -f name=desk* --wait");
+    // What must not be left behind can be seen while it is there.
+    for (kind, found) in world.things() {
+        assert!(!found.is_empty(), "{kind} of running VMs");
+    }
     for number in 0..10 {
         assert_eq!(world.state(&format!("desk{number}")), "running");
         // Each writes to its own root.
