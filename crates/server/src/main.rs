@@ -67,7 +67,11 @@ enum Command {
         internal_fd: Option<i32>,
     },
     /// Make or update the database.
-    Migrate,
+    Migrate {
+        /// It was put back from a backup: go on with numbers that were not given since
+        #[arg(long)]
+        restored: bool,
+    },
     /// Say whether the configuration is right.
     Check,
     /// Say what this machine lacks, and how to mend it.
@@ -101,7 +105,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Hkd => daemon::hkd(&config),
         Command::L7r { listen_fd } => daemon::l7r(&config, listen_fd),
         Command::Api { admin_fd, internal_fd } => daemon::api(&config, admin_fd, internal_fd),
-        Command::Migrate => prepare::migrate(&config),
+        Command::Migrate { restored } => prepare::migrate(&config, restored),
         Command::Check => check::run(&config),
         Command::Doctor => doctor::run(&config),
         Command::UnpackHere { .. } => Ok(()),

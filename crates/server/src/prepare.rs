@@ -31,8 +31,16 @@ struct Folder {
 }
 
 /// `qvd migrate`: makes or updates the database, and the folders.
-pub(crate) fn migrate(config: &Config) -> Result<()> {
-    daemon::runtime()?.block_on(host(config))
+pub(crate) fn migrate(config: &Config, restored: bool) -> Result<()> {
+    daemon::runtime()?.block_on(async {
+        host(config).await?;
+        if restored {
+            let store = Store::open(&config.settings.get("database.url")?).await?;
+            store.go_on_from_backup().await?;
+            store.close().await;
+        }
+        Ok(())
+    })
 }
 
 /// Makes all of it. What is there and right stays as it is.

@@ -29,6 +29,7 @@ mod osfs;
 mod overlays;
 mod properties;
 mod reason;
+mod restored;
 mod row;
 mod ssl_configs;
 mod tenants;

@@ -35,7 +35,12 @@ fn texts() -> Vec<String> {
 pub(super) async fn every_text_is_understood(Database { store, .. }: Database) {
     let texts = texts();
     assert!(texts.len() > 100, "only {} texts found", texts.len());
-    for text in texts {
+    // A few ask for what only one of them has.
+    let foreign = match &store.db {
+        Db::Sqlite(_) => "pg_",
+        Db::Postgres(_) => "sqlite_",
+    };
+    for text in texts.into_iter().filter(|text| !text.contains(foreign)) {
         let variants: Vec<String> = if text.contains("@TABLE@") {
             Noun::ALL.iter().map(|noun| noun.sql(&text).as_str().to_owned()).collect()
         } else {
