@@ -1,3 +1,5 @@
+//! The supervisor with daemons that are lines of a shell.
+
 use std::{
     fs,
     path::{Path, PathBuf},
