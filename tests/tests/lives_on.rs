@@ -108,7 +108,7 @@ fn the_newest_of_two_connects_wins() {
 }
 
 /// Power off, reboot, crash of init from inside: a power off is a stop with that reason, a reboot
-/// starts again on the same overlay, a crash is retried on it, and given up at the third in a short
+/// starts again on the same overlay, a crash is retried on it, and given up after three times in a short
 /// time until another start is wanted.
 #[test]
 fn an_end_from_inside_is_understood() {
@@ -134,7 +134,7 @@ fn an_end_from_inside_is_understood() {
     );
 
     // Crash: retried by itself, on the same overlay; not for ever.
-    for crash in 1..=3 {
+    for crash in 1..=4 {
         assert_eq!(world.inside("desk", "cat /var/kept"), "kept");
         let pid = shell(&format!(
             "lxc-info -n {} -P {}/run/vms -pH",
@@ -148,10 +148,10 @@ fn an_end_from_inside_is_understood() {
                 seen => Err(seen),
             }
         });
-        world.reaches("desk", if crash < 3 { "running" } else { "failed" });
+        world.reaches("desk", if crash < 4 { "running" } else { "failed" });
     }
     let why = world.qa("vm why -f name=desk");
-    assert!(why.contains("3 times"), "{why}");
+    assert!(why.contains("4 times"), "{why}");
     world.qa("vm start -f name=desk --wait");
     assert!(world.try_inside("desk", "cat /var/kept").is_err(), "a new start has a fresh overlay");
 

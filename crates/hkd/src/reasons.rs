@@ -124,9 +124,7 @@ pub fn of_end(end: &End, crashes: i64, log: &Path, host: &str, now: Timestamp) -
         End::ShutDown => return Reason::new(Code::ShutDown, now),
         End::NeverStarted(error) => (Code::StartFailed, error.as_str()),
         End::NotBegun => (Code::StartFailed, "LXC was never called"),
-        End::Died(error) if crashes >= Ended::CRASHES_MAX => {
-            (Code::CrashedTooOften, error.as_str())
-        }
+        End::Died(error) if crashes > Ended::RETRIES_MAX => (Code::CrashedTooOften, error.as_str()),
         End::Died(error) => (Code::Crashed, error.as_str()),
     };
     Reason::new(code, now)

@@ -385,7 +385,7 @@ impl VmLoop {
         }
         self.crashes.1.retain(|at| now.millis_since(*at) < Ended::CRASHES_WINDOW_MILLIS);
         let crashes = i64::try_from(self.crashes.1.len()).unwrap_or(i64::MAX);
-        let again = kind == EndKind::Crashed && crashes < Ended::CRASHES_MAX;
+        let again = kind == EndKind::Crashed && crashes <= Ended::RETRIES_MAX;
         let wait = 1000 * (1_i64 << crashes.clamp(0, 10));
         tracing::info!(vm = %self.vm, %run, ?end, again, "a run ended by itself");
         self.row = Some(Observed {

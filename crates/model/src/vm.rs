@@ -87,7 +87,7 @@ pub enum Seen {
 pub enum EndKind {
     /// Shut down from inside: that is a stop.
     ShutDown,
-    /// It died; retried with back-off at most [`Ended::CRASHES_MAX`] times in
+    /// It died; retried with back-off at most [`Ended::RETRIES_MAX`] times in
     /// [`Ended::CRASHES_WINDOW_MILLIS`].
     Crashed,
 }
@@ -104,9 +104,9 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// A container that crashes this often within the window is given up until another run is asked
-    /// for.
-    pub const CRASHES_MAX: i64 = 3;
+    /// A container that crashes more often than this within the window is given up until another run
+    /// is asked for.
+    pub const RETRIES_MAX: i64 = 3;
     /// The window in which crashes are counted: ten minutes.
     pub const CRASHES_WINDOW_MILLIS: i64 = 10 * 60 * 1000;
 }

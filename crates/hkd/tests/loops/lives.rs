@@ -255,7 +255,7 @@ async fn what_is_shut_down_inside_stays_down() {
     daemon.stop().await;
 }
 
-/// A VM whose init dies is started again after a while, on what it wrote, and after the third time in
+/// A VM whose init dies is started again after a while, on what it wrote, and after the fourth time in
 /// ten minutes no more until somebody wants another run.
 #[tokio::test]
 async fn what_crashes_too_often_is_given_up() {
@@ -264,7 +264,7 @@ async fn what_crashes_too_often_is_given_up() {
     let daemon = world.daemon(None).await;
     let run = world.start(vm, world.di.id).await;
     world.until_up(vm, run).await;
-    for (times, wait) in [(1, 2000), (2, 4000)] {
+    for (times, wait) in [(1, 2000), (2, 4000), (3, 8000)] {
         world.machine.crash_inside(&world.desk());
         let row = world.until_ended(vm, Code::Crashed).await;
         let at = row.ended.unwrap().at;
@@ -275,8 +275,8 @@ async fn what_crashes_too_often_is_given_up() {
     }
     world.machine.crash_inside(&world.desk());
     let row = world.until_ended(vm, Code::CrashedTooOften).await;
-    assert_eq!((row.attempts, row.next_try, row.run), (3, None, run));
-    assert_eq!(world.machine.counts().started, 3);
+    assert_eq!((row.attempts, row.next_try, row.run), (4, None, run));
+    assert_eq!(world.machine.counts().started, 4);
     until("the overlay to be gone", async || {
         let left = world.machine.inventory();
         if left.len() == 1 { Ok(()) } else { Err(left) }
