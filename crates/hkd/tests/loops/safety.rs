@@ -27,6 +27,7 @@ async fn an_older_database_takes_nothing_down() {
     let before = world.machine.inventory();
     let other = world.another_vm("other").await;
     world.stop(vm).await;
+    world.store.delete_observed(vm, world.host).await.unwrap();
     world.store.delete_vm(vm).await.unwrap();
     let given = world.layout.given();
     let number = world.store.vms_given().await.unwrap();
