@@ -97,7 +97,7 @@ pub async fn run(
     ready: impl FnOnce(),
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let store = Store::open(&config.file.get("database.url")?).await?;
+    let store = Store::open_for_host(&config.file.get("database.url")?).await?;
     let mut settings = config.file.clone();
     settings.layer_rows(store.configs().await?);
     let names = Names::from_settings(&settings)?;

@@ -36,6 +36,16 @@ impl Store {
     /// Opens a database whose tables are of this program's version:
     /// `sqlite:/PATH` or `postgres://USER@HOST/NAME`.
     pub async fn open(url: &str) -> Result<Self> {
+        Self::open_with(url, SqliteSynchronous::Full).await
+    }
+
+    /// The same, for a host that writes what it sees of its own machine: of that a power cut may take
+    /// the last moments, since it ends what was seen. Each change is then spared a wait for the disk.
+    pub async fn open_for_host(url: &str) -> Result<Self> {
+        Self::open_with(url, SqliteSynchronous::Normal).await
+    }
+
+    async fn open_with(url: &str, synchronous: SqliteSynchronous) -> Result<Self> {
         let name = without_password(url);
         let schema =
             |found| Error::Schema { database: name.clone(), found, wanted: migrations::VERSION };
@@ -44,7 +54,7 @@ impl Store {
         {
             return Err(schema(None));
         }
-        let db = connect(url).await?;
+        let db = connect(url, synchronous).await?;
         match migrations::version(&db).await? {
             Some(migrations::VERSION) => Ok(Self::new(db, name)),
             found => Err(schema(found)),
@@ -64,7 +74,7 @@ impl Store {
             Some(folder) => Some(hold(folder).await?),
             None => None,
         };
-        let db = connect(url).await?;
+        let db = connect(url, SqliteSynchronous::Full).await?;
         migrations::run(&db, &name).await?;
         let store = Self::new(db, name);
         store.name_installation().await?;
@@ -95,7 +105,7 @@ impl Address {
     }
 }
 
-async fn connect(url: &str) -> Result<Db> {
+async fn connect(url: &str, synchronous: SqliteSynchronous) -> Result<Db> {
     let open = |source| Error::Open { database: without_password(url), source };
     Ok(match Address::of(url)? {
         Address::Sqlite(path) => {
@@ -105,7 +115,7 @@ async fn connect(url: &str) -> Result<Db> {
                 .create_if_missing(false)
                 .foreign_keys(true)
                 .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full)
+                .synchronous(synchronous)
                 .busy_timeout(BUSY)
                 // An unprivileged process may write the file that root reads: nothing in its
                 // schema is to be run, and a damaged page is an error.
