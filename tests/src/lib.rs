@@ -5,6 +5,7 @@
 //! is dropped it checks that nothing is left, and removes itself; what a killed run leaves is removed
 //! by `cargo xtask sweep`, by the files `owner` and `prefix` of its folder.
 
+pub mod attempt;
 pub mod display;
 pub mod painting;
 pub mod pixel;

@@ -77,7 +77,7 @@ fn ten_vms_with_postgresql() {
     ten_vms_share_one_base_and_leave_nothing(Database::Postgres);
 }
 
-/// Images tar, tar.gz and tar.zst are unpacked losslessly: extended attributes, capabilities, ACLs,
+/// Images tar, tar.gz, tar.bz2, tar.xz and tar.zst are unpacked losslessly: extended attributes, capabilities, ACLs,
 /// hard links and sparse files are there.
 #[test]
 fn images_are_unpacked_losslessly() {
@@ -90,7 +90,7 @@ fn images_are_unpacked_losslessly() {
          setfacl -m u:1234:r etc/passwd && ln etc/passwd etc/passwd-link && \
          truncate -s 64M var/sparse && echo end >> var/sparse && \
          tar --sort=name --numeric-owner --acls --xattrs --xattrs-include='user.*' --xattrs-include=security.capability --sparse -cf {at}/image.tar . && \
-         gzip -1 -k {at}/image.tar && zstd -q -1 {at}/image.tar"
+         gzip -1 -k {at}/image.tar && bzip2 -1 -k {at}/image.tar && xz -0 -k {at}/image.tar && zstd -q -1 {at}/image.tar"
     ));
     world.add_user("ada");
     // Every name with its kind, mode, owners, size, time, links and target; every attribute and ACL;
@@ -104,7 +104,7 @@ fn images_are_unpacked_losslessly() {
         ))
     };
     let wanted = compare(&format!("{at}/storage/tree"));
-    for (number, end) in (2..).zip(["tar", "tar.gz", "tar.zst"]) {
+    for (number, end) in (2..).zip(["tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"]) {
         world.qa(&format!("di add path={at}/image.{end} osf=test"));
         let name = format!("desk{number}");
         world.qa(&format!("vm add name={name} user=ada osf=test di_tag=head"));

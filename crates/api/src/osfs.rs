@@ -3,8 +3,8 @@
 use axum::Json;
 use http::StatusCode;
 use model::{OsfId, di::Name, osf};
-use store::OsfEdit;
-use wire::rest::{EditOsf, NewOsf, Osf};
+use store::{NewOsf, OsfEdit};
+use wire::rest::{self, EditOsf, Osf};
 
 use crate::{
     admin::Shared,
@@ -19,21 +19,22 @@ use crate::{
 const MEMORY: std::ops::RangeInclusive<i64> = 64..=1_048_576;
 
 impl Fields for Osf {
-    const KEYS: &'static [&'static str] = &["id", "name", "memory", "user_storage_size"];
+    const KEYS: &'static [&'static str] = &["id", "name", "memory", "user_storage_size", "nesting"];
 
     fn values(&self, key: &str) -> Vec<String> {
         match key {
             "id" => vec![self.id.to_string()],
             "name" => vec![self.name.clone()],
             "memory" => vec![self.memory.to_string()],
+            "nesting" => vec![u8::from(self.nesting).to_string()],
             _ => self.user_storage_size.iter().map(i64::to_string).collect(),
         }
     }
 }
 
 fn body(osf: osf::Osf) -> Osf {
-    let osf::Osf { id, name, memory, user_storage_size, .. } = osf;
-    Osf { id: id.0, name, memory, user_storage_size }
+    let osf::Osf { id, name, memory, user_storage_size, nesting, .. } = osf;
+    Osf { id: id.0, name, memory, user_storage_size, nesting }
 }
 
 pub(crate) async fn list(context: Shared, wanted: Query<Wanted>) -> Result<Json<Vec<Osf>>, Fault> {
@@ -44,14 +45,20 @@ pub(crate) async fn list(context: Shared, wanted: Query<Wanted>) -> Result<Json<
 pub(crate) async fn add(
     context: Shared,
     peer: Peer,
-    Body(new): Body<NewOsf>,
+    Body(new): Body<rest::NewOsf>,
 ) -> Result<(StatusCode, Json<Osf>), Fault> {
     let memory = match new.memory {
         Some(memory) => memory,
         None => context.settings().await?.number("osf.default.memory")?,
     };
     check(Some(&new.name), Some(memory), new.user_storage_size)?;
-    let osf = context.store().add_osf(TENANT, &new.name, memory, new.user_storage_size).await?;
+    let new = NewOsf {
+        name: &new.name,
+        memory,
+        user_storage_size: new.user_storage_size,
+        nesting: new.nesting.unwrap_or(true),
+    };
+    let osf = context.store().add_osf(TENANT, &new).await?;
     let osf = body(osf);
     context.audit(peer, "osf add", osf.name.clone(), Change::to(&osf)).await;
     Ok((StatusCode::CREATED, Json(osf)))
@@ -65,8 +72,12 @@ pub(crate) async fn edit(
 ) -> Result<Json<Osf>, Fault> {
     check(new.name.as_deref(), new.memory, new.user_storage_size.flatten())?;
     let before = body(find(&context, id).await?);
-    let edit =
-        OsfEdit { name: new.name, memory: new.memory, user_storage_size: new.user_storage_size };
+    let edit = OsfEdit {
+        name: new.name,
+        memory: new.memory,
+        user_storage_size: new.user_storage_size,
+        nesting: new.nesting,
+    };
     let osf = body(context.store().edit_osf(OsfId(id), &edit).await?);
     context.audit(peer, "osf edit", before.name.clone(), Change::between(&before, &osf)).await;
     Ok(Json(osf))

@@ -84,6 +84,7 @@ mod tests {
                 name: "linux".into(),
                 memory: 2048,
                 user_storage_size: None,
+                nesting: true,
             },
             di: None,
             observed: None,

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     layout::Layout,
-    linux::{Linux, names::Names},
+    linux::{Linux, firewall::Network, names::Names},
     storage::Driver,
 };
 
@@ -32,6 +32,8 @@ pub enum Problem {
     OlderDatabase,
     /// The firewall is not as it was set.
     Firewall,
+    /// What all VMs share cannot be made enough for them.
+    Limits,
     /// A setting has no usable value.
     Settings,
     /// The storage is less protected than it could be.
@@ -56,6 +58,8 @@ pub struct Node {
     pub names: Names,
     /// The VMs' network.
     pub network: VmNetwork,
+    /// The same, as the machine is told.
+    pub bridge: Network,
     /// The agent's program.
     pub vma: PathBuf,
     /// The database.
@@ -133,6 +137,8 @@ pub struct Parts {
     pub names: Names,
     /// The VMs' network.
     pub network: VmNetwork,
+    /// The same, as the machine is told.
+    pub bridge: Network,
     /// The agent's program.
     pub vma: PathBuf,
     /// The database.
@@ -155,6 +161,7 @@ impl Node {
             layout: parts.layout,
             names: parts.names,
             network: parts.network,
+            bridge: parts.bridge,
             vma: parts.vma,
             store: parts.store,
             clock,

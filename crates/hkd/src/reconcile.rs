@@ -148,8 +148,7 @@ impl Reconciler {
         let node = Arc::clone(&self.node);
         let look = move || {
             node.linux.allowed().or_else(|_| {
-                let net = node.network;
-                node.linux.ensure_network(net.gateway, net.network(), net.prefix)?;
+                node.linux.ensure_network(&node.bridge)?;
                 node.linux.allowed()
             })
         };

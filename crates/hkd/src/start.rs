@@ -6,6 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use ipnet::Ipv4Net;
 use model::{
     Timestamp,
     network::{BadNetwork, VmNetwork},
@@ -17,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     attach,
     layout::Layout,
-    linux::{self, Linux, names::Names, real::Real},
-    node::{Clock, Node, Parts, PerStart},
+    linux::{self, Linux, firewall::Network, names::Names, real::Real},
+    node::{Clock, Node, Parts, PerStart, Problem},
     reconcile::{self, Reconciler},
     storage::{Driver, btrfs::Btrfs},
 };
@@ -104,15 +105,17 @@ pub async fn run(
     let linux: Arc<dyn Linux> = Arc::new(Real::new(names.clone()));
     let layout = Layout::from_settings(&settings)?;
     let network = network(&settings)?;
+    let bridge = bridge(&network, &settings)?;
     let installation = store.installation().await?;
     let host = store.host_by_name(&config.host).await?;
     let host = host.ok_or_else(|| StartError::Unregistered(config.host.clone()))?;
     let driver: Arc<dyn Driver> = Arc::new(Btrfs::new(Arc::clone(&linux)));
     let (machine, roots, folders, owner) =
         (Arc::clone(&linux), Arc::clone(&driver), layout.clone(), installation.clone());
+    let shape = bridge.clone();
     let _alone = tokio::task::spawn_blocking(move || -> Result<linux::Lock, StartError> {
         let alone = prepare(machine.as_ref(), roots.as_ref(), &folders, &owner)?;
-        machine.ensure_network(network.gateway, network.network(), network.prefix)?;
+        machine.ensure_network(&shape)?;
         Ok(alone)
     })
     .await
@@ -130,6 +133,7 @@ pub async fn run(
         layout,
         names,
         network,
+        bridge,
         vma: config.vma,
         heavy,
         settings: PerStart::from_settings(&settings)?,
@@ -141,6 +145,8 @@ pub async fn run(
     let listener = attach::listen(&socket, group)
         .map_err(|source| StartError::Socket { path: socket.display().to_string(), source })?;
     let wake = node.store.wake();
+    let short = node.linux.raise_limits().err();
+    node.set_problem(Problem::Limits, short.map(|error| format!("{error}: desktops may lack it")));
     let reconciler = Reconciler::new(Arc::clone(&node), config.file);
     ready();
     tracing::info!(host = %node.name, "hkd works");
@@ -166,6 +172,13 @@ fn network(settings: &Settings) -> Result<VmNetwork, StartError> {
     };
     let start = settings.ipv4("vm.network.ip.start")?;
     Ok(VmNetwork::new(start, &settings.get("vm.network.netmask")?, gateway)?)
+}
+
+/// The same, as the machine is told.
+fn bridge(network: &VmNetwork, settings: &Settings) -> Result<Network, StartError> {
+    let gateway = Ipv4Net::new(network.gateway, network.prefix);
+    let gateway = gateway.map_err(|_| BadNetwork::Netmask(network.prefix.to_string()))?;
+    Ok(Network { gateway, blocked: settings.networks("vm.network.blocked")? })
 }
 
 /// Makes the folders, and makes sure that they are ours. The lock returned is this daemon's.
@@ -195,7 +208,8 @@ fn prepare(
     for path in layout.owned() {
         linux.make_folder(path, 0o700)?;
     }
-    linux.make_folder(&layout.homefs, 0o711)?;
+    // One that is there, such as a mount whose server takes root for nobody, is left as it is.
+    linux.make_folder(&layout.homefs, 0o700)?;
     driver.usable(layout)?;
     ours(linux, &layout.owner(), installation)?;
     Ok(alone)

@@ -15,6 +15,8 @@ pub struct Osf {
     pub memory: i64,
     /// Size of the user's storage in MiB; `None` for "no limit". Zero: the VMs have no home.
     pub user_storage_size: Option<i64>,
+    /// Whether programs in its VMs may make user name spaces, as the sandboxes of browsers do.
+    pub nesting: bool,
 }
 
 impl Osf {

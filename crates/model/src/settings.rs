@@ -6,6 +6,8 @@
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
+use ipnet::Ipv4Net;
+
 /// Who may set a setting, and for what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -30,6 +32,8 @@ pub enum Kind {
     Ipv4,
     /// IPv4 addresses separated by commas; may be empty.
     Ipv4List,
+    /// IPv4 addresses and networks (`ADDRESS/LENGTH`) separated by commas; may be empty.
+    Ipv4Networks,
     /// The first half of a hardware address, not one of a group's.
     MacPrefix,
     /// One of a few words.
@@ -235,6 +239,14 @@ pub const ALL: &[Setting] = &[
         "hkd at start",
     ),
     setting(
+        "vm.network.blocked",
+        Kind::Ipv4Networks,
+        "169.254.0.0/16,100.100.100.200,168.63.129.16",
+        Scope::Cluster,
+        "Where VMs may not go, but for names (port 53): by default the addresses at which clouds tell their machines secrets.",
+        "hkd at start",
+    ),
+    setting(
         "vm.network.bridge",
         Kind::Text,
         "qvdnet",
@@ -354,9 +366,28 @@ pub enum BadSetting {
 pub fn check(key: &str, value: &str) -> Result<&'static Setting, BadSetting> {
     let setting = find(key)
         .ok_or_else(|| BadSetting::Unknown { key: key.to_owned(), suggestion: nearest(key) })?;
+    match refers(value) {
+        // What comes of it is checked where it is resolved.
+        Some(true) => Ok(setting),
+        Some(false) => fits(setting, value).map(|()| setting),
+        None => Err(BadSetting::Value {
+            key: setting.key,
+            value: value.to_owned(),
+            wanted: "a value in which each `${` has its `}`".to_owned(),
+        }),
+    }
+}
+
+/// Whether a value refers to other keys; `None` when a reference has no end.
+fn refers(value: &str) -> Option<bool> {
+    let mut parts = value.split("${").skip(1).peekable();
+    let some = parts.peek().is_some();
+    parts.all(|part| part.contains('}')).then_some(some)
+}
+
+/// Whether a value without references is one of its kind.
+fn fits(setting: &'static Setting, value: &str) -> Result<(), BadSetting> {
     let wanted = match setting.kind {
-        // A value that refers to others is checked where it is resolved.
-        _ if value.contains("${") => None,
         Kind::Text => value.contains(['\n', '\r', '\0']).then(|| "one line of text".to_owned()),
         Kind::Path => {
             let good = value.starts_with('/') && !value.split('/').any(|part| part == "..");
@@ -374,6 +405,9 @@ pub fn check(key: &str, value: &str) -> Result<&'static Setting, BadSetting> {
                 || value.split(',').all(|part| part.trim().parse::<Ipv4Addr>().is_ok());
             (!fits).then(|| "IPv4 addresses separated by commas".to_owned())
         }
+        Kind::Ipv4Networks => networks_of(value).is_none().then(|| {
+            "IPv4 addresses or networks, such as 10.1.0.0/16, separated by commas".to_owned()
+        }),
         Kind::MacPrefix => (!is_mac_prefix(value))
             .then(|| "the first half of a MAC address, such as 54:52:00".to_owned()),
         Kind::Word(words) => {
@@ -381,7 +415,7 @@ pub fn check(key: &str, value: &str) -> Result<&'static Setting, BadSetting> {
         }
     };
     match wanted {
-        None => Ok(setting),
+        None => Ok(()),
         Some(wanted) => {
             Err(BadSetting::Value { key: setting.key, value: value.to_owned(), wanted })
         }
@@ -404,6 +438,15 @@ fn bool_of(value: &str) -> Option<bool> {
         "0" | "false" | "no" | "off" => Some(false),
         _ => None,
     }
+}
+
+/// The networks in a list, an address alone being one of a single host.
+fn networks_of(value: &str) -> Option<Vec<Ipv4Net>> {
+    let network = |part: &str| {
+        let part = part.trim();
+        part.parse::<Ipv4Addr>().map(Ipv4Net::from).or_else(|_| part.parse()).ok()
+    };
+    if value.trim().is_empty() { Some(Vec::new()) } else { value.split(',').map(network).collect() }
 }
 
 /// The key that is fewest changes of a letter away, if it is near at all.
@@ -461,12 +504,12 @@ impl Settings {
     /// The value of a key with every `${key}` replaced. An unknown key is a mistake of the program's
     /// reader, and of the person who wrote `${…}`: both get an error.
     pub fn get(&self, key: &str) -> Result<String, BadSetting> {
-        let value = self.resolve(key, 0)?;
-        check(key, &value)?;
+        let (setting, value) = self.resolve(key, 0)?;
+        fits(setting, &value)?;
         Ok(value)
     }
 
-    fn resolve(&self, key: &str, depth: usize) -> Result<String, BadSetting> {
+    fn resolve(&self, key: &str, depth: usize) -> Result<(&'static Setting, String), BadSetting> {
         if depth > 16 {
             return Err(BadSetting::Circular(key.to_owned()));
         }
@@ -477,11 +520,11 @@ impl Settings {
         while let Some((before, after)) = rest.split_once("${") {
             let Some((inner, tail)) = after.split_once('}') else { break };
             value.push_str(before);
-            value.push_str(&self.resolve(inner, depth + 1)?);
+            value.push_str(&self.resolve(inner, depth + 1)?.1);
             rest = tail;
         }
         value.push_str(rest);
-        Ok(value)
+        Ok((setting, value))
     }
 
     /// A whole number.
@@ -500,6 +543,14 @@ impl Settings {
     pub fn ipv4(&self, key: &str) -> Result<Ipv4Addr, BadSetting> {
         let value = self.get(key)?;
         value.parse().map_err(|_| Self::unfit(key, value, "an IPv4 address"))
+    }
+
+    /// IPv4 networks; those within or next to each other are made one.
+    pub fn networks(&self, key: &str) -> Result<Vec<Ipv4Net>, BadSetting> {
+        let value = self.get(key)?;
+        let networks = networks_of(&value);
+        let networks = networks.ok_or_else(|| Self::unfit(key, value, "IPv4 networks"))?;
+        Ok(Ipv4Net::aggregate(&networks))
     }
 
     fn unfit(key: &str, value: String, wanted: &str) -> BadSetting {
@@ -542,6 +593,30 @@ mod tests {
         );
         let error = check("vm.overlay.persistent", "maybe").unwrap_err();
         assert_eq!(error.to_string(), "`maybe` is no value for vm.overlay.persistent: 0 or 1");
+    }
+
+    #[test]
+    fn networks_are_addresses_with_or_without_a_length() {
+        let mut settings = Settings::default();
+        let key = "vm.network.blocked";
+        settings.layer([(key.into(), "10.1.0.0/16, 10.1.2.3,192.0.2.7".into())]);
+        let found: Vec<String> =
+            settings.networks(key).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["10.1.0.0/16", "192.0.2.7/32"]);
+        assert!(check(key, "").is_ok());
+        for bad in ["10.1", "10.0.0.0/33", "1.2.3.4,,", "::1", "1.2.3.4 } drop"] {
+            assert!(check(key, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_reference_without_an_end_hides_nothing() {
+        for bad in ["/srv/${", "${path.storage.root}/${x", "/a/../${"] {
+            assert!(check("path.storage.homefs", bad).is_err(), "{bad}");
+        }
+        let mut settings = Settings::default();
+        settings.layer_rows([("path.storage.homefs".into(), "/../etc/${".into())]);
+        assert!(settings.get("path.storage.homefs").is_err());
     }
 
     #[test]

@@ -32,6 +32,7 @@ async fn add(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::R
         name: it.required("name").to_owned(),
         memory: it.get("memory").map(|value| mebibytes("memory", value)).transpose()?,
         user_storage_size: storage(it)?.flatten(),
+        nesting: flag(it, "nesting")?,
     };
     let osf: Osf = client.send(Method::POST, "osfs", &new).await?;
     terminal.done(&osf, &format!("OSF added with id {}", osf.id))
@@ -57,6 +58,7 @@ async fn edit(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::
         name: it.get("name").map(str::to_owned),
         memory: it.get("memory").map(|value| mebibytes("memory", value)).transpose()?,
         user_storage_size: storage(it)?,
+        nesting: flag(it, "nesting")?,
     };
     let osfs: Vec<Osf> = selection::to_change(it, client, "osfs", ("edit", "OSFs")).await?;
     let mut tally = Tally::default();
@@ -90,6 +92,16 @@ fn storage(it: &Invocation) -> Result<Option<Option<i64>>, Misuse> {
         None => Ok(None),
         Some("") => Ok(Some(None)),
         Some(value) => mebibytes("user_storage_size", value).map(|size| Some(Some(size))),
+    }
+}
+
+/// A parameter that is on or off, in the words that settings take.
+fn flag(it: &Invocation, key: &str) -> Result<Option<bool>, Misuse> {
+    let Some(value) = it.get(key) else { return Ok(None) };
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(Some(true)),
+        "0" | "false" | "no" | "off" => Ok(Some(false)),
+        _ => Err(Misuse(format!("{key}={value} is neither 1 nor 0"))),
     }
 }
 

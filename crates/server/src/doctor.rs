@@ -70,7 +70,7 @@ fn look(config: &Config) -> Result<Vec<Finding>> {
         finding("free space", space(&layout.basefs)),
         finding("control groups", groups()),
         finding("user namespaces", namespaces()),
-        finding("inotify", inotify()),
+        finding("what the kernel counts for all desktops", limits()),
     ];
     for (what, program, package) in PROGRAMS {
         findings.push(finding(what, missing(program, package)));
@@ -209,13 +209,17 @@ fn namespaces() -> Option<(String, String)> {
     })
 }
 
-fn inotify() -> Option<(String, String)> {
-    let path = "/proc/sys/fs/inotify/max_user_watches";
-    let watches: u64 = fs::read_to_string(path).ok()?.trim().parse().ok()?;
-    (watches < 65_536).then(|| {
+/// hkd raises them at its start, if it can.
+fn limits() -> Option<(String, String)> {
+    let low = linux::shared::stuck();
+    let say = |sentence: &dyn Fn(&linux::shared::TooLow) -> String| {
+        low.iter().map(sentence).collect::<Vec<_>>()
+    };
+    (!low.is_empty()).then(|| {
         (
-            format!("{watches} watches for each user are few for desktops"),
-            "sysctl -w fs.inotify.max_user_watches=1048576".to_owned(),
+            say(&|low| format!("{} is {}, and root cannot raise it here", low.name, low.found))
+                .join(", "),
+            format!("sysctl -w {}", say(&|low| format!("{}={}", low.name, low.least)).join(" ")),
         )
     })
 }

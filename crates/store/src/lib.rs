@@ -50,7 +50,7 @@ pub use grants::grants;
 pub use home_claims::HomeClaim;
 pub use host_leases::Lease;
 pub use operations::{Operation, OperationStatus};
-pub use osfs::OsfEdit;
+pub use osfs::{NewOsf, OsfEdit};
 pub use overlays::Overlay;
 pub use properties::Noun;
 pub use ssl_configs::Pem;

@@ -11,8 +11,10 @@ use crate::{
 };
 
 /// (version, what it is about, SQL with `@KEY@` for the type of an id).
-const ALL: &[(i64, &str, &str)] =
-    &[(1, "the tables", include_str!("../migrations/0001_tables.sql"))];
+const ALL: &[(i64, &str, &str)] = &[
+    (1, "the tables", include_str!("../migrations/0001_tables.sql")),
+    (2, "name spaces in name spaces", include_str!("../migrations/0002_nesting.sql")),
+];
 
 /// The version of the tables this program works with.
 pub(crate) const VERSION: i64 = ALL.len() as i64;

@@ -15,6 +15,7 @@ pub(crate) struct OsfRow {
     name: String,
     memory: i64,
     user_storage_size: Option<i64>,
+    nesting: bool,
 }
 
 impl From<OsfRow> for Osf {
@@ -25,7 +26,28 @@ impl From<OsfRow> for Osf {
             name: row.name,
             memory: row.memory,
             user_storage_size: row.user_storage_size,
+            nesting: row.nesting,
         }
+    }
+}
+
+/// An OSF to add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewOsf<'a> {
+    /// Its name, unique within the tenant.
+    pub name: &'a str,
+    /// Memory limit of each VM, in MiB.
+    pub memory: i64,
+    /// Size of the user's storage in MiB; `None` for no limit, zero for no home.
+    pub user_storage_size: Option<i64>,
+    /// Whether programs inside may make user name spaces.
+    pub nesting: bool,
+}
+
+impl<'a> NewOsf<'a> {
+    /// One with this name and memory, and nothing else that is special.
+    pub fn new(name: &'a str, memory: i64) -> Self {
+        Self { name, memory, user_storage_size: None, nesting: true }
     }
 }
 
@@ -38,29 +60,26 @@ pub struct OsfEdit {
     pub memory: Option<i64>,
     /// Size of the user's storage in MiB; `Some(None)` takes the limit away.
     pub user_storage_size: Option<Option<i64>>,
+    /// Whether programs inside may make user name spaces.
+    pub nesting: Option<bool>,
 }
 
 impl Store {
-    /// Adds an OSF. `memory` and `user_storage_size` are in MiB.
-    pub async fn add_osf(
-        &self,
-        tenant: TenantId,
-        name: &str,
-        memory: i64,
-        user_storage_size: Option<i64>,
-    ) -> Result<Osf> {
-        const ADD: &str = "INSERT INTO osfs (tenant, name, memory, user_storage_size)
-            VALUES ($1, $2, $3, $4)
-            RETURNING id, tenant, name, memory, user_storage_size";
+    /// Adds an OSF.
+    pub async fn add_osf(&self, tenant: TenantId, new: &NewOsf<'_>) -> Result<Osf> {
+        const ADD: &str = "INSERT INTO osfs (tenant, name, memory, user_storage_size, nesting)
+            VALUES ($1, $2, $3, $4, $5)
+            RETURNING id, tenant, name, memory, user_storage_size, nesting";
         let row: OsfRow = change!(self, on => {
             sqlx::query_as(ADD)
                 .bind(tenant.0)
-                .bind(name)
-                .bind(memory)
-                .bind(user_storage_size)
+                .bind(new.name)
+                .bind(new.memory)
+                .bind(new.user_storage_size)
+                .bind(new.nesting)
                 .fetch_one(&mut *on)
                 .await
-                .or_exists("OSF", name)
+                .or_exists("OSF", new.name)
                 .or_missing("tenant", tenant)?
         });
         Ok(row.into())
@@ -68,7 +87,7 @@ impl Store {
 
     /// All OSFs of a tenant, in the order of their ids.
     pub async fn osfs(&self, tenant: TenantId) -> Result<Vec<Osf>> {
-        const FIND: &str = "SELECT id, tenant, name, memory, user_storage_size FROM osfs
+        const FIND: &str = "SELECT id, tenant, name, memory, user_storage_size, nesting FROM osfs
             WHERE tenant = $1 ORDER BY id";
         let rows: Vec<OsfRow> =
             read!(self, on => sqlx::query_as(FIND).bind(tenant.0).fetch_all(on).await)?;
@@ -78,7 +97,7 @@ impl Store {
     /// The OSF with an id.
     pub async fn osf(&self, id: OsfId) -> Result<Option<Osf>> {
         const FIND: &str =
-            "SELECT id, tenant, name, memory, user_storage_size FROM osfs WHERE id = $1";
+            "SELECT id, tenant, name, memory, user_storage_size, nesting FROM osfs WHERE id = $1";
         let row: Option<OsfRow> =
             read!(self, on => sqlx::query_as(FIND).bind(id.0).fetch_optional(on).await)?;
         Ok(row.map(Osf::from))
@@ -86,7 +105,7 @@ impl Store {
 
     /// The OSF with a name.
     pub async fn osf_by_name(&self, tenant: TenantId, name: &str) -> Result<Option<Osf>> {
-        const FIND: &str = "SELECT id, tenant, name, memory, user_storage_size FROM osfs
+        const FIND: &str = "SELECT id, tenant, name, memory, user_storage_size, nesting FROM osfs
             WHERE tenant = $1 AND name = $2";
         let row: Option<OsfRow> = read!(self, on => {
             sqlx::query_as(FIND).bind(tenant.0).bind(name).fetch_optional(on).await
@@ -99,9 +118,10 @@ impl Store {
         const EDIT: &str = "UPDATE osfs SET
                 name = COALESCE($2, name),
                 memory = COALESCE($3, memory),
-                user_storage_size = CASE WHEN $4 THEN $5 ELSE user_storage_size END
+                user_storage_size = CASE WHEN $4 THEN $5 ELSE user_storage_size END,
+                nesting = COALESCE($6, nesting)
             WHERE id = $1
-            RETURNING id, tenant, name, memory, user_storage_size";
+            RETURNING id, tenant, name, memory, user_storage_size, nesting";
         let name = edit.name.as_deref();
         let row: Option<OsfRow> = change!(self, on => {
             sqlx::query_as(EDIT)
@@ -110,6 +130,7 @@ impl Store {
                 .bind(edit.memory)
                 .bind(edit.user_storage_size.is_some())
                 .bind(edit.user_storage_size.flatten())
+                .bind(edit.nesting)
                 .fetch_optional(&mut *on)
                 .await
                 .or_exists("OSF", name.unwrap_or_default())?

@@ -143,7 +143,7 @@ struct World {
 async fn world(store: &Store) -> World {
     let user = add_user(store, "ada").await;
     let host = store.add_host("node1", "192.0.2.1").await.unwrap();
-    let osf = store.add_osf(TENANT, "debian", 2048, None).await.unwrap();
+    let osf = store.add_osf(TENANT, &crate::NewOsf::new("debian", 2048)).await.unwrap();
     let di = add_di(store, osf.id, None).await;
     let vm = add_vm(store, "desk", user.id, osf.id).await;
     World { user, host, osf, di, vm }

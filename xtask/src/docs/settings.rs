@@ -60,6 +60,7 @@ fn value_of(kind: &Kind) -> String {
         Kind::Number(low, high) => format!("{low} to {high}"),
         Kind::Ipv4 => "IPv4 address".to_owned(),
         Kind::Ipv4List => "IPv4 addresses".to_owned(),
+        Kind::Ipv4Networks => "IPv4 networks".to_owned(),
         Kind::MacPrefix => "half a MAC address".to_owned(),
         Kind::Word(words) => {
             words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")

@@ -53,7 +53,7 @@ impl Installation {
         store.add_host("node1", "192.0.2.1").await.unwrap();
         it.host_says("running", 0).await;
         let tenant = TenantId::DEFAULT;
-        let osf = store.add_osf(tenant, "desk", 2048, None).await.unwrap();
+        let osf = store.add_osf(tenant, &store::NewOsf::new("desk", 2048)).await.unwrap();
         let day = (2026, 3, 9);
         let now = now();
         store.add_di(now, tenant, osf.id, None, day, "x.tar", "00", 1, "{}").await.unwrap();

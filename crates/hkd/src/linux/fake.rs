@@ -10,7 +10,6 @@ mod machine;
 
 use std::{
     fs,
-    net::Ipv4Addr,
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,7 +20,7 @@ use super::{
     btrfs::Subvolume,
     error::{Doing, Error, Result, show},
     file::{self, Hold},
-    firewall::Source,
+    firewall::{Network, Source},
     lxc::{Container, End, Monitor},
     mount::Bind,
     unpack::Archive,
@@ -357,11 +356,15 @@ impl Linux for Fake {
         })
     }
 
-    fn ensure_network(&self, address: Ipv4Addr, network: Ipv4Addr, prefix: u8) -> Result<()> {
+    fn ensure_network(&self, network: &Network) -> Result<()> {
         self.change("ensure_network", None, |state| {
-            state.network = Some((address, network, prefix));
+            state.network = Some(network.clone());
             Ok(())
         })
+    }
+
+    fn raise_limits(&self) -> Result<()> {
+        self.change("raise_limits", None, |_| Ok(()))
     }
 
     fn allow(&self, source: &Source) -> Result<()> {

@@ -6,6 +6,7 @@
 
 use std::{io::Write, net::Ipv4Addr, time::Duration};
 
+use ipnet::Ipv4Net;
 use model::VmId;
 use serde_json::Value;
 
@@ -27,10 +28,21 @@ pub struct Source {
     pub address: Ipv4Addr,
 }
 
+/// The network of a node's VMs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The bridge's own address, with the length of the network's prefix.
+    pub gateway: Ipv4Net,
+    /// Where VMs may not go, names apart.
+    pub blocked: Vec<Ipv4Net>,
+}
+
 /// The tables without any VM. Making them again replaces the rules and keeps the VMs' set. A VM's link
 /// is told by its name alone, so one that nobody let through is shut.
-pub fn base(names: &Names, network: Ipv4Addr, prefix: u8) -> String {
+pub fn base(names: &Names, network: &Network) -> String {
     let (table, bridge, links) = (names.table(), &names.bridge, names.links());
+    let inside = network.gateway.trunc();
+    let blocked = blocked(table, bridge, &network.blocked);
     format!(
         "add table bridge {table}
 add set bridge {table} sources {{ type ifname . ether_addr . ipv4_addr; }}
@@ -40,7 +52,8 @@ flush chain bridge {table} from
 flush chain bridge {table} across
 add rule bridge {table} from iifname != \"{links}\" accept
 add rule bridge {table} from ether type ip iifname . ether saddr . ip saddr @sources accept
-add rule bridge {table} from ether type arp iifname . ether saddr . arp saddr ip @sources accept
+add rule bridge {table} from ether type arp iifname . ether saddr . arp saddr ip @sources \
+iifname . arp saddr ether . arp saddr ip @sources accept
 add rule bridge {table} from drop
 add rule bridge {table} across iifname \"{links}\" oifname \"{links}\" drop
 add table inet {table}
@@ -55,10 +68,23 @@ flush chain inet {table} nat
 add rule inet {table} input iifname {bridge} icmp type echo-request accept
 add rule inet {table} input iifname {bridge} drop
 add rule inet {table} output oifname {bridge} meta l4proto {{ tcp, udp }} ct state new drop
-add rule inet {table} forward iifname {bridge} oifname {bridge} drop
+{blocked}add rule inet {table} forward iifname {bridge} oifname {bridge} drop
 add rule inet {table} forward oifname {bridge} ct state established,related accept
 add rule inet {table} forward oifname {bridge} drop
-add rule inet {table} nat ip saddr {network}/{prefix} oifname != {bridge} masquerade
+add rule inet {table} nat ip saddr {inside} oifname != {bridge} masquerade
+"
+    )
+}
+
+fn blocked(table: &str, bridge: &str, networks: &[Ipv4Net]) -> String {
+    if networks.is_empty() {
+        return String::new();
+    }
+    let networks: Vec<String> = networks.iter().map(Ipv4Net::to_string).collect();
+    let to = format!("iifname {bridge} ip daddr {{ {} }}", networks.join(", "));
+    format!(
+        "add rule inet {table} forward {to} meta l4proto {{ tcp, udp }} th dport 53 accept
+add rule inet {table} forward {to} drop
 "
     )
 }

@@ -4,6 +4,7 @@
 //! A monitor that lives is found by its command socket, an abstract unix socket whose name holds the
 //! run directory's path: whoever listens there is it.
 
+mod confine;
 mod log;
 
 use std::{
@@ -57,6 +58,8 @@ pub struct Container {
     pub memory: i64,
     /// How many processes and threads it may have.
     pub processes: i64,
+    /// Whether programs inside may make user name spaces, as the sandboxes of browsers do.
+    pub nesting: bool,
     /// Its network.
     pub network: Network,
 }
@@ -102,37 +105,8 @@ pub enum End {
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 const ANSWERS_AGAIN: Duration = Duration::from_millis(10);
 
-/// What a guest's root must not have.
-const DROPPED: &str = "audit_control bpf mac_admin mac_override perfmon sys_module sys_rawio sys_time syslog wake_alarm";
-
-/// System calls that fail in a guest. Subvolumes made inside would be missing from snapshots of the
-/// overlay, hence the requests of btrfs (`SUBVOL_CREATE`, `SNAP_CREATE` and their second versions).
-const SECCOMP: &str = "2
-denylist
-reject_force_umount
-[all]
-acct errno 1
-bpf errno 1
-clock_adjtime errno 1
-clock_settime errno 1
-delete_module errno 1
-finit_module errno 1
-init_module errno 1
-ioctl errno 1 [1,0x5000940e,SCMP_CMP_MASKED_EQ,0xffffffff]
-ioctl errno 1 [1,0x50009401,SCMP_CMP_MASKED_EQ,0xffffffff]
-ioctl errno 1 [1,0x50009417,SCMP_CMP_MASKED_EQ,0xffffffff]
-ioctl errno 1 [1,0x50009418,SCMP_CMP_MASKED_EQ,0xffffffff]
-kexec_file_load errno 1
-kexec_load errno 1
-open_by_handle_at errno 1
-perf_event_open errno 1
-quotactl errno 1
-settimeofday errno 1
-swapoff errno 1
-swapon errno 1
-syslog errno 1
-userfaultfd errno 1
-";
+/// The script of the run directory that sets a container's share of what all containers share.
+const LIMITS_SCRIPT: &str = "limits";
 
 /// Whether a value can stand in LXC's configuration without meaning more than itself.
 fn plain(value: &str) -> bool {
@@ -165,7 +139,6 @@ impl Container {
              lxc.rootfs.path = dir:{root}\n\
              lxc.idmap = u 0 {base} 65536\n\
              lxc.idmap = g 0 {base} 65536\n\
-             lxc.cap.drop = {DROPPED}\n\
              lxc.seccomp.profile = {directory}/seccomp\n\
              lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed\n\
              lxc.environment = container_uuid={}\n\
@@ -197,6 +170,10 @@ impl Container {
                 "lxc.mount.entry = {from} {inside} none bind,nosuid,nodev,create=dir 0 0"
             );
         }
+        let hook = self.directory().join(LIMITS_SCRIPT);
+        let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+        let piped = confine::piped_cores(&pattern);
+        text.push_str(&confine::config(unified(), piped, &hook.display().to_string()));
         if !apparmor() {
             text.push_str("lxc.apparmor.profile = unconfined\n");
         }
@@ -236,7 +213,9 @@ fn apparmor() -> bool {
 pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
     let directory = container.directory();
     let doing = |what: &str| format!("write {what} in {}", show(&directory));
-    fs::write(directory.join("seccomp"), SECCOMP).doing(|| doing("seccomp"))?;
+    let seccomp = confine::seccomp(container.nesting);
+    fs::write(directory.join("seccomp"), seccomp).doing(|| doing("seccomp"))?;
+    fs::write(directory.join(LIMITS_SCRIPT), confine::limits()).doing(|| doing(LIMITS_SCRIPT))?;
     fs::write(directory.join("config"), container.config()?).doing(|| doing("config"))?;
     log::begin(&directory)?;
     // Its init inherits what LXC writes to, so that is a place where nothing can be filled.
@@ -392,6 +371,7 @@ mod tests {
             base_id: 1_065_536,
             memory: 2048,
             processes: 4096,
+            nesting: true,
             network: Network {
                 bridge: "qvdnet".into(),
                 link: "qvd-7".into(),
@@ -415,6 +395,7 @@ mod tests {
             assert!(config.lines().any(|each| each == line), "{line} is not in\n{config}");
         }
         assert!(config.contains("sys_module") && config.contains("pids.max = 4096"));
+        assert!(config.contains("lxc.hook.start-host = /bin/sh /run/qvd/vms/qvd-7/limits\n"));
     }
 
     #[test]

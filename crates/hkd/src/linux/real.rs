@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::Ipv4Addr,
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
 };
@@ -13,12 +12,12 @@ use super::{
     cgroup,
     error::{Doing, Result, show},
     file::{self, Hold},
-    firewall::{self, Source},
+    firewall::{self, Network, Source},
     link,
     lxc::{self, Container, End, Monitor},
     mount::{self, Bind},
     names::Names,
-    process, slots,
+    process, shared, slots,
     unpack::{self, Archive},
 };
 
@@ -151,9 +150,13 @@ impl Linux for Real {
     fn remove_link(&self, name: &str) -> Result<()> {
         link::remove(name)
     }
-    fn ensure_network(&self, address: Ipv4Addr, network: Ipv4Addr, prefix: u8) -> Result<()> {
-        link::ensure_bridge(&self.names.bridge, address, prefix)?;
-        firewall::apply(&firewall::base(&self.names, network, prefix))
+    fn ensure_network(&self, network: &Network) -> Result<()> {
+        let gateway = network.gateway;
+        link::ensure_bridge(&self.names.bridge, gateway.addr(), gateway.prefix_len())?;
+        firewall::apply(&firewall::base(&self.names, network))
+    }
+    fn raise_limits(&self) -> Result<()> {
+        shared::raise()
     }
     fn allow(&self, source: &Source) -> Result<()> {
         firewall::apply(&firewall::allow(&self.names, source))

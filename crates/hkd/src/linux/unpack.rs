@@ -26,6 +26,9 @@ use super::{
 /// The hidden first argument that makes the daemon's binary call [`locked_in::main`].
 pub const SUBCOMMAND: &str = "unpack-here";
 
+/// What a decoder of xz may take, in KiB: a dictionary of 128 MiB, as the registration takes it.
+const XZ_MEMORY: u32 = 160 * 1024;
+
 /// How long `tar` has for what it was given, once it was given all.
 const LAST_WRITES: Duration = Duration::from_mins(10);
 
@@ -131,6 +134,10 @@ fn decompress(
     let buffered = BufReader::with_capacity(256 * 1024, counting);
     if ends([".gz", ".tgz"]) {
         take(&mut flate2::bufread::MultiGzDecoder::new(buffered), &count)
+    } else if ends([".bz2", ".tbz2"]) {
+        take(&mut bzip2::bufread::MultiBzDecoder::new(buffered), &count)
+    } else if ends([".xz", ".txz"]) {
+        take(&mut lzma_rust2::XzReader::new_mem_limit(buffered, true, XZ_MEMORY), &count)
     } else if ends([".zst", ".tzst"]) {
         take(&mut zstd::Decoder::with_buffer(buffered)?, &count)
     } else {

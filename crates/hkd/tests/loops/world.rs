@@ -16,6 +16,7 @@ use hkd::{
     linux::{
         Linux,
         fake::{Fake, Fault, Machine},
+        firewall::Network,
         names::Names,
     },
     node::{Clock, Node, Parts, PerStart},
@@ -74,7 +75,7 @@ impl Template {
         let login = "ada".parse().unwrap();
         let user = store.add_user(Timestamp(1), tenant, &login, None, 10_000).await.unwrap();
         store.add_host("node1", "192.0.2.1").await.unwrap();
-        let osf = store.add_osf(tenant, "debian", 2048, None).await.unwrap();
+        let osf = store.add_osf(tenant, &store::NewOsf::new("debian", 2048)).await.unwrap();
         let day = (2026, 3, 9);
         let (now, kind) = (Timestamp(1), "tar.gz");
         store.add_di(now, tenant, osf.id, None, day, "d.tar.gz", SHA256, 5, kind).await.unwrap();
@@ -176,6 +177,7 @@ impl World {
             layout: self.layout.clone(),
             names: names(),
             network: network(),
+            bridge: Network { gateway: "10.0.0.1/16".parse().unwrap(), blocked: Vec::new() },
             vma: self.folder.path().join("qvd-vma"),
             store: self.store.clone(),
             heavy: 4,

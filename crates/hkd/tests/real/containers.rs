@@ -7,7 +7,7 @@ use std::{
 };
 
 use hkd::linux::{
-    Linux as _, Lock,
+    Linux as _, Lock, firewall,
     lxc::{Container, End, Monitor, Network},
     slots,
 };
@@ -19,7 +19,9 @@ use crate::place::{Place, VM, shell, until};
 fn with_init(script: &str) -> (Place, Container) {
     let place = Place::enter();
     let gateway = Ipv4Addr::new(10, 99, 0, 1);
-    place.real.ensure_network(gateway, Ipv4Addr::new(10, 99, 0, 0), 24).unwrap();
+    let network =
+        firewall::Network { gateway: "10.99.0.1/24".parse().unwrap(), blocked: Vec::new() };
+    place.real.ensure_network(&network).unwrap();
     let root = place.folder.join("root");
     fs::create_dir(&root).unwrap();
     let at = root.display();
@@ -46,6 +48,7 @@ fn with_init(script: &str) -> (Place, Container) {
         base_id: slots::base_of(slots::SLOTS - 1),
         memory: 256,
         processes: 100,
+        nesting: true,
         network: Network {
             bridge: place.names.bridge.clone(),
             link: place.names.link(VM),

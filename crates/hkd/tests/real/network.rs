@@ -2,7 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use hkd::linux::{Linux as _, firewall::Source};
+use hkd::linux::{
+    Linux as _,
+    firewall::{Network, Source},
+};
 
 use crate::place::{Place, Program, VM, shell, try_shell, until};
 
@@ -11,8 +14,9 @@ use crate::place::{Place, Program, VM, shell, try_shell, until};
 #[test]
 fn a_link_is_shut_until_its_addresses_are_let_through() {
     let place = Place::enter();
-    let (gateway, network) = (Ipv4Addr::new(10, 99, 0, 1), Ipv4Addr::new(10, 99, 0, 0));
-    place.real.ensure_network(gateway, network, 24).unwrap();
+    let gateway = "10.99.0.1";
+    let network = Network { gateway: "10.99.0.1/24".parse().unwrap(), blocked: Vec::new() };
+    place.real.ensure_network(&network).unwrap();
     let guest = Program::start("exec unshare -n sleep 600");
     let pid = guest.0.id();
     until("a network for the guest", || {
@@ -42,7 +46,7 @@ fn a_link_is_shut_until_its_addresses_are_let_through() {
     }
     until("its own address to pass", || ping("10.99.0.10"));
     assert!(ping("10.99.0.11").is_err(), "an address of another");
-    place.real.ensure_network(gateway, network, 24).unwrap();
+    place.real.ensure_network(&network).unwrap();
     assert_eq!(place.real.allowed().unwrap(), [source]);
     until("its own address to pass", || ping("10.99.0.10"));
     for _ in 0..2 {

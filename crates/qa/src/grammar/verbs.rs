@@ -82,7 +82,7 @@ pub(crate) const OBJECTS: &[(&str, &str)] = &[
 
 const HOSTS: Extra = Extra::Filter(&["id", "name", "address", "state", "blocked"]);
 const USERS: Extra = Extra::Filter(&["id", "login", "uid", "blocked"]);
-const OSFS: Extra = Extra::Filter(&["id", "name", "memory", "user_storage_size"]);
+const OSFS: Extra = Extra::Filter(&["id", "name", "memory", "user_storage_size", "nesting"]);
 const DIS: Extra = Extra::Filter(&["id", "osf", "osf_id", "version", "path", "tag"]);
 const VMS: Extra = Extra::Filter(&[
     "id",
@@ -258,6 +258,11 @@ pub(crate) const ALL: &[Verb] = &[
                 "user_storage_size",
                 "the user's storage: MiB, or a number with k, m, g or t; 0: no home (no limit)",
             ),
+            may(
+                "nesting",
+                "whether programs inside may make user name spaces, as browsers do for their \
+                 sandboxes: 1 or 0 (1)",
+            ),
         ]),
         extras: &[],
         more: "Example: qa osf add name=desktop memory=2048",
@@ -278,6 +283,7 @@ pub(crate) const ALL: &[Verb] = &[
             may("name", "another name"),
             may("memory", "in MiB, from the next start of each virtual machine"),
             may("user_storage_size", "MiB, or a number with k, m, g or t; empty: no limit"),
+            may("nesting", "1 or 0, from the next start of each virtual machine"),
         ]),
         extras: &[OSFS, Extra::Force],
         more: "Example: qa osf edit -f name=desktop memory=4096",
@@ -297,7 +303,7 @@ pub(crate) const ALL: &[Verb] = &[
         words: Words::Params(&[
             must(
                 "path",
-                "the archive: .tar, .tar.gz, .tgz, .tar.zst or .tzst of a root file system",
+                "the archive of a root file system: .tar, also with .gz, .bz2, .xz or .zst",
             ),
             either("osf", "osf_id", "name of the OSF it is a version of"),
             either("osf_id", "osf", "or its id"),

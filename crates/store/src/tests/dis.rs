@@ -17,7 +17,7 @@ async fn tags(store: &Store, osf: OsfId) -> String {
 }
 
 pub(super) async fn versions_and_tags(Database { store, .. }: Database) {
-    let osf = store.add_osf(TENANT, "debian", 2048, None).await.unwrap().id;
+    let osf = store.add_osf(TENANT, &crate::NewOsf::new("debian", 2048)).await.unwrap().id;
     let first = add_di(&store, osf, None).await;
     assert_eq!((first.version.as_str(), first.path.as_str()), ("2026-03-09-000", "1-d.tar.gz"));
     assert_eq!((first.sha256.as_str(), first.bytes, first.kind.as_str()), ("ab12", 5, "tar.gz"));
@@ -51,13 +51,13 @@ pub(super) async fn versions_and_tags(Database { store, .. }: Database) {
         .unwrap_err();
     assert_eq!(error.to_string(), "there is no OSF 9");
     // Another OSF has tags of its own.
-    let other = store.add_osf(TENANT, "other", 2048, None).await.unwrap().id;
+    let other = store.add_osf(TENANT, &crate::NewOsf::new("other", 2048)).await.unwrap().id;
     assert_eq!(add_di(&store, other, None).await.version, "2026-03-09-000");
     assert_eq!(store.tags().await.unwrap().len(), 5 + 3);
 }
 
 pub(super) async fn tags_move_unless_they_are_versions(Database { store, .. }: Database) {
-    let osf = store.add_osf(TENANT, "debian", 2048, None).await.unwrap().id;
+    let osf = store.add_osf(TENANT, &crate::NewOsf::new("debian", 2048)).await.unwrap().id;
     let one = add_di(&store, osf, Some("one")).await.id;
     let two = add_di(&store, osf, Some("two")).await.id;
     store.tag_di(two, "default").await.unwrap();
@@ -81,7 +81,7 @@ pub(super) async fn tags_move_unless_they_are_versions(Database { store, .. }: D
 }
 
 pub(super) async fn deleting_hands_tags_on(Database { store, .. }: Database) {
-    let osf = store.add_osf(TENANT, "debian", 2048, None).await.unwrap().id;
+    let osf = store.add_osf(TENANT, &crate::NewOsf::new("debian", 2048)).await.unwrap().id;
     let mut ids = Vec::new();
     for version in ["one", "two", "three"] {
         ids.push(add_di(&store, osf, Some(version)).await.id);

@@ -49,7 +49,7 @@ async fn add(store: &Store, table: &str, count: usize) {
             .unwrap(),
         "users" => drop(add_user(store, &name).await),
         "hosts" => drop(store.add_host(&name, "192.0.2.2").await.unwrap()),
-        "osfs" => drop(store.add_osf(TENANT, &name, 1, None).await.unwrap()),
+        "osfs" => drop(store.add_osf(TENANT, &crate::NewOsf::new(&name, 1)).await.unwrap()),
         "dis" => drop(super::add_di(store, osf, Some(&name)).await),
         "vms" => drop(add_vm(store, &name, user, osf).await),
         "connections" => drop(

@@ -86,7 +86,7 @@ pub(super) async fn numbers_and_addresses_are_given_once(database: Database) {
 
 pub(super) async fn newest_image_is_head(database: Database) {
     let store = &database.store;
-    let osf = store.add_osf(TENANT, "debian", 2048, None).await.unwrap().id;
+    let osf = store.add_osf(TENANT, &crate::NewOsf::new("debian", 2048)).await.unwrap().id;
     let dis = race(&database, |store, _| async move { super::add_di(&store, osf, None).await }).await;
     let versions: BTreeSet<&str> = dis.iter().map(|di| di.version.as_str()).collect();
     assert_eq!(versions.len(), RACERS);

@@ -11,7 +11,8 @@ use crate::Work;
 pub(super) async fn a_host_sees_what_concerns_it(Database { store, .. }: Database) {
     let world = world(&store).await;
     let bob = add_user(&store, "bob").await;
-    let osf = store.add_osf(super::TENANT, "kiosk", 512, Some(0)).await.unwrap();
+    let no_home = crate::NewOsf { user_storage_size: Some(0), ..crate::NewOsf::new("kiosk", 512) };
+    let osf = store.add_osf(super::TENANT, &no_home).await.unwrap();
     let moved = add_vm(&store, "moved", bob.id, osf.id).await;
     let elsewhere = add_vm(&store, "elsewhere", bob.id, osf.id).await;
     let unwanted = add_vm(&store, "unwanted", bob.id, osf.id).await;

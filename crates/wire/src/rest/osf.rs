@@ -13,6 +13,8 @@ pub struct Osf {
     pub memory: i64,
     /// Size of a user's storage in MiB; null for no limit, 0 for VMs without a home.
     pub user_storage_size: Option<i64>,
+    /// Whether programs in its VMs may make user name spaces, as the sandboxes of browsers do.
+    pub nesting: bool,
 }
 
 /// An OSF to add.
@@ -27,6 +29,9 @@ pub struct NewOsf {
     /// In MiB; no limit when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_storage_size: Option<i64>,
+    /// They may, when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nesting: Option<bool>,
 }
 
 /// What to change of an OSF; what is left out stays.
@@ -42,6 +47,9 @@ pub struct EditOsf {
     /// In MiB; null for no limit.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub user_storage_size: Option<Option<i64>>,
+    /// From the next start of each VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nesting: Option<bool>,
 }
 
 /// Tells `null` from a field that is left out.

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    net::Ipv4Addr,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,7 +14,7 @@ use super::guest::Agent;
 use crate::linux::{
     Error, Lock, Result,
     btrfs::Subvolume,
-    firewall::Source,
+    firewall::{self, Source},
     lxc::{Container, End, Monitor},
     mount::Bind,
     slots::SLOTS,
@@ -59,7 +58,7 @@ pub(super) struct State {
     leaving: BTreeSet<String>,
     pub(super) links: BTreeSet<String>,
     pub(super) sources: Vec<Source>,
-    pub(super) network: Option<(Ipv4Addr, Ipv4Addr, u8)>,
+    pub(super) network: Option<firewall::Network>,
     pub(super) counts: Counts,
     images: BTreeMap<PathBuf, String>,
     refused: Option<String>,

@@ -1,0 +1,219 @@
+//! What a container may not do: capabilities, system calls, devices, files of the kernel, and how much
+//! it may take of what all containers of a machine share.
+//!
+//! A container's root is nobody on the host, so the kernel refuses most of this anyway; each line here
+//! holds where that would fail. `docs/decisions/0009-what-a-desktop-may-not-do.md` says why each.
+
+use std::fmt::Write as _;
+
+/// What a guest's root must not have.
+///
+/// Without `sys_resource` it cannot raise what [`LIMITS`] gives it.
+pub(super) const DROPPED: &str = "audit_control block_suspend bpf checkpoint_restore mac_admin \
+    mac_override mknod perfmon sys_module sys_pacct sys_rawio sys_resource sys_time syslog wake_alarm";
+
+/// The numbers of errors.
+const EPERM: i32 = 1;
+const ENOSYS: i32 = 38;
+const EAFNOSUPPORT: i32 = 97;
+
+/// System calls that are refused as something that one must not do.
+const FORBIDDEN: [&str; 25] = [
+    "acct",
+    "bpf",
+    "clock_adjtime",
+    "clock_settime",
+    "delete_module",
+    "finit_module",
+    "init_module",
+    "ioperm",
+    "iopl",
+    "kexec_file_load",
+    "kexec_load",
+    "lookup_dcookie",
+    "nfsservctl",
+    "open_by_handle_at",
+    "perf_event_open",
+    "quotactl",
+    "quotactl_fd",
+    "settimeofday",
+    "stime",
+    "swapoff",
+    "swapon",
+    "syslog",
+    "uselib",
+    "userfaultfd",
+    "ustat",
+];
+
+/// System calls that are refused as something that this kernel does not have: programs then do
+/// without.
+const MISSING: [&str; 6] =
+    ["add_key", "io_uring_enter", "io_uring_register", "io_uring_setup", "keyctl", "request_key"];
+
+/// Requests of btrfs that make subvolumes or change their flags (`SNAP_CREATE`, `SUBVOL_CREATE`, their
+/// second versions, `SUBVOL_SETFLAGS`): what is made inside would be missing from snapshots of the
+/// overlay.
+const BTRFS_REQUESTS: [u32; 5] = [0x5000_9401, 0x5000_940e, 0x5000_9417, 0x5000_9418, 0x4008_941a];
+
+/// Families of sockets that no desktop needs: those that lead past the network's name space (vsock,
+/// QRTR), and those whose code in the kernel is old or rare (AX.25, IPX, AppleTalk, X.25, PF_KEY,
+/// RDS, CAN, TIPC, RxRPC, the kernel's ciphers).
+const FAMILIES: [u32; 12] = [3, 4, 5, 9, 15, 21, 29, 30, 33, 38, 40, 42];
+
+/// The flag that asks `clone` and `unshare` for a user name space.
+const CLONE_NEWUSER: u32 = 0x1000_0000;
+
+/// What LXC's seccomp policy looks like. Without `nesting` nobody inside makes user name spaces.
+pub(super) fn seccomp(nesting: bool) -> String {
+    let mut text = "2\ndenylist\nreject_force_umount\n[all]\n".to_owned();
+    let mut line = |call: &str, error: i32, when: String| {
+        let _ = writeln!(text, "{call} errno {error}{when}");
+    };
+    for call in FORBIDDEN {
+        line(call, EPERM, String::new());
+    }
+    for call in MISSING {
+        line(call, ENOSYS, String::new());
+    }
+    for request in BTRFS_REQUESTS {
+        line("ioctl", EPERM, format!(" [1,{request:#x},SCMP_CMP_MASKED_EQ,0xffffffff]"));
+    }
+    for family in FAMILIES {
+        line("socket", EAFNOSUPPORT, format!(" [0,{family},SCMP_CMP_EQ]"));
+    }
+    if !nesting {
+        for call in ["clone", "unshare"] {
+            let flag = format!(" [0,{CLONE_NEWUSER:#x},SCMP_CMP_MASKED_EQ,{CLONE_NEWUSER:#x}]");
+            line(call, EPERM, flag);
+        }
+        // Its flags are in memory, where no filter can look; without it the C library takes `clone`.
+        line("clone3", ENOSYS, String::new());
+    }
+    text
+}
+
+/// Devices that a guest may open, as control groups name them: null, zero, full, random, urandom, tty,
+/// console, ptmx and terminals. Others it may make (systemd tries), not open.
+const DEVICES: [&str; 11] = [
+    "b *:* m",
+    "c *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
+];
+
+/// Files of the kernel that tell of the host or of other containers.
+const MASKED_FILES: [&str; 8] = [
+    "proc/interrupts",
+    "proc/kallsyms",
+    "proc/kcore",
+    "proc/keys",
+    "proc/latency_stats",
+    "proc/sched_debug",
+    "proc/timer_list",
+    "proc/timer_stats",
+];
+
+/// The same, folders.
+const MASKED_FOLDERS: [&str; 8] = [
+    "proc/acpi",
+    "proc/asound",
+    "proc/scsi",
+    "sys/devices/virtual/powercap",
+    "sys/firmware",
+    "sys/fs/bpf",
+    "sys/kernel/debug",
+    "sys/kernel/tracing",
+];
+
+/// How much of what the kernel counts for all containers together one may take, as the files of
+/// `/proc/sys/user` name it. A desktop with a browser takes some dozens of each.
+pub(super) const LIMITS: [(&str, u32); 11] = [
+    ("max_cgroup_namespaces", 1024),
+    ("max_fanotify_groups", 16),
+    ("max_fanotify_marks", 16),
+    ("max_inotify_instances", 1024),
+    ("max_inotify_watches", 262_144),
+    ("max_ipc_namespaces", 1024),
+    ("max_mnt_namespaces", 1024),
+    ("max_net_namespaces", 256),
+    ("max_pid_namespaces", 1024),
+    ("max_user_namespaces", 1024),
+    ("max_uts_namespaces", 1024),
+];
+
+/// The lines of LXC's configuration that confine a container. `unified` tells which hierarchy of
+/// control groups the machine has; `piped_cores` that the machine hands dumps to a program of its own;
+/// `hook` is the path of the script [`limits`].
+pub(super) fn config(unified: bool, piped_cores: bool, hook: &str) -> String {
+    let mut text = format!("lxc.cap.drop = {DROPPED}\n");
+    let group = if unified { "lxc.cgroup2" } else { "lxc.cgroup" };
+    let _ = writeln!(text, "{group}.devices.deny = a");
+    for device in DEVICES {
+        let _ = writeln!(text, "{group}.devices.allow = {device}");
+    }
+    for file in MASKED_FILES {
+        let _ = writeln!(text, "lxc.mount.entry = /dev/null {file} none bind,optional 0 0");
+    }
+    for folder in MASKED_FOLDERS {
+        let _ = writeln!(
+            text,
+            "lxc.mount.entry = tmpfs {folder} tmpfs ro,nosuid,nodev,noexec,size=4k,optional 0 0"
+        );
+    }
+    if piped_cores {
+        // The kernel starts no program, as root of the host, for a process with this limit.
+        text.push_str("lxc.prlimit.core = 1\n");
+    }
+    let _ = writeln!(text, "lxc.hook.start-host = /bin/sh {hook}");
+    text
+}
+
+/// The script that LXC runs on the host before a container's init begins: it goes into the container's
+/// user name space and sets [`LIMITS`] there. They count for that name space and all below it.
+pub(super) fn limits() -> String {
+    let mut set = "cd /proc/sys/user".to_owned();
+    for (name, most) in LIMITS {
+        let _ = write!(set, "; if [ -e {name} ]; then echo {most} >{name} || exit 1; fi");
+    }
+    format!("exec nsenter --user=/proc/$LXC_PID/ns/user --setuid 0 --setgid 0 /bin/sh -c '{set}'\n")
+}
+
+/// Whether the machine hands dumps of crashed processes to a program, by its `core_pattern`.
+pub(super) fn piped_cores(pattern: &str) -> bool {
+    pattern.starts_with('|')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_name_spaces_are_refused_only_where_they_are_not_wanted() {
+        let (with, without) = (seccomp(true), seccomp(false));
+        assert!(without.starts_with(&with));
+        let more: Vec<&str> = without.strip_prefix(&with).unwrap_or_default().lines().collect();
+        assert_eq!(
+            more,
+            [
+                "clone errno 1 [0,0x10000000,SCMP_CMP_MASKED_EQ,0x10000000]",
+                "unshare errno 1 [0,0x10000000,SCMP_CMP_MASKED_EQ,0x10000000]",
+                "clone3 errno 38",
+            ]
+        );
+    }
+
+    #[test]
+    fn dumps_go_to_no_program_of_the_host() {
+        assert!(piped_cores("|/usr/lib/systemd/systemd-coredump %P") && !piped_cores("core"));
+        assert!(config(true, true, "/x").contains("lxc.prlimit.core = 1\n"));
+        assert!(!config(true, false, "/x").contains("prlimit"));
+    }
+}
