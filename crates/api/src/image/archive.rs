@@ -8,7 +8,11 @@ use std::io::{self, Read};
 
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-use super::{Limits, Refusal, compression::is_truncation, elf::Machine};
+use super::{
+    Limits, Refusal,
+    compression::{is_memory, is_truncation},
+    elf::Machine,
+};
 
 const BLOCK: usize = 512;
 /// The longest path the kernel takes.
@@ -240,6 +244,7 @@ impl<R: Read> Archive<R> {
                     self.cut = true;
                     return Err(Refusal::Truncated { unpacked: self.read });
                 }
+                Err(error) if is_memory(&error) => return Err(Refusal::Memory),
                 Err(error) => return Err(Refusal::Damaged { unpacked: self.read, error }),
             }
         };

@@ -20,6 +20,9 @@ pub(crate) enum Refusal {
     /// It cannot be decompressed or makes no sense.
     #[error("the archive is damaged after {unpacked} bytes of its contents: {error}")]
     Damaged { unpacked: u64, error: io::Error },
+    /// Its compression has a larger window than is taken.
+    #[error("unpacking it takes more memory than a host gives for it, which is 128 MiB")]
+    Memory,
     /// A header with a wrong sum or an impossible value.
     #[error("the archive is damaged after {unpacked} bytes of its contents: {what}")]
     BadHeader { unpacked: u64, what: &'static str },
@@ -50,6 +53,7 @@ impl Refusal {
             Self::Truncated { .. } => "image-truncated",
             Self::Damaged { .. } | Self::BadHeader { .. } => "image-damaged",
             Self::Hostile { .. } => "image-hostile",
+            Self::Memory => "image-window",
             Self::TooMuch { .. } => "image-too-large",
             Self::Extended => "image-extended",
             Self::NoInit { .. } => "image-no-init",
@@ -71,6 +75,9 @@ impl Refusal {
             }
             Self::Hostile { .. } => {
                 "pack the image's root folder with `tar -C ROOT -c .`, and do not trust where this one came from"
+            }
+            Self::Memory => {
+                "compress it with a smaller window: `xz -9` and `zstd -19` do, without options for long distances"
             }
             Self::TooMuch { .. } => "leave out what a desktop does not need",
             Self::Extended => "pack the folder rootfs itself with `tar -C rootfs -c .`",

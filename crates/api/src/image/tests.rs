@@ -113,6 +113,30 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let options = lzma_rust2::XzOptions::with_preset(0);
+    let mut packer = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+/// The same bytes in every packing, with a name that says so.
+fn packed(bytes: &[u8]) -> [(Vec<u8>, &'static str); 5] {
+    [
+        (bytes.to_vec(), "x.tar"),
+        (gzip(bytes), "x.tar.gz"),
+        (bzip2(bytes), "x.tar.bz2"),
+        (xz(bytes), "x.tar.xz"),
+        (zstd(bytes), "x.tar.zst"),
+    ]
+}
+
 #[test]
 fn a_desktop_is_recognised_in_every_packing() {
     let bytes = Image::desktop().bytes();
@@ -124,9 +148,56 @@ fn a_desktop_is_recognised_in_every_packing() {
     assert_eq!(kind.init_path, "/usr/lib/systemd/systemd");
     assert_eq!(kind.entries, 15);
     assert_eq!(warnings(&kind), Vec::<String>::new());
-    assert_eq!(look(&gzip(&bytes), "desk.tar.gz").unwrap(), kind);
+    for (packed, name) in packed(&bytes) {
+        assert_eq!(look(&packed, name).unwrap(), kind, "{name}");
+    }
     assert_eq!(look(&gzip(&bytes), "desk.tgz").unwrap(), kind);
-    assert_eq!(look(&zstd(&bytes), "desk.tar.zst").unwrap(), kind);
+    assert_eq!(look(&bzip2(&bytes), "desk.tbz2").unwrap(), kind);
+    assert_eq!(look(&xz(&bytes), "desk.txz").unwrap(), kind);
+    assert_eq!(look(&zstd(&bytes), "desk.tzst").unwrap(), kind);
+}
+
+/// Parallel compressors make files of several streams, one after the other.
+#[test]
+fn several_streams_are_one_archive() {
+    let bytes = Image::desktop().bytes();
+    let kind = look(&bytes, "x.tar").unwrap();
+    let (one, two) = bytes.split_at(bytes.len() / 2);
+    for ((mut first, name), (second, _)) in packed(one).into_iter().zip(packed(two)) {
+        first.extend(second);
+        assert_eq!(look(&first, name).unwrap(), kind, "{name}");
+    }
+    for (first, name) in packed(one) {
+        let refused = look(&first, name).unwrap_err();
+        assert!(matches!(refused, Refusal::Truncated { .. }), "{name}: {refused}");
+    }
+}
+
+/// A small file may ask for gigabytes of memory to unpack it.
+#[test]
+fn a_window_larger_than_the_memory_given_is_refused() {
+    let tar = Image::desktop().bytes();
+    let mut packed = xz(&tar);
+    // The first block's header: its size, flags, the filter LZMA2 with one byte that tells the
+    // dictionary's size, padding, and a sum.
+    assert_eq!(packed[14..16], [0x21, 1]);
+    packed[16] = 37;
+    let sum = crc32(&packed[12..20]);
+    packed[20..24].copy_from_slice(&sum.to_le_bytes());
+    let refused = look(&packed, "x.txz").unwrap_err();
+    assert!(matches!(refused, Refusal::Memory), "{refused}");
+
+    let mut window = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    window.window_log(28).unwrap();
+    window.write_all(&tar).unwrap();
+    let refused = look(&window.finish().unwrap(), "x.tzst").unwrap_err();
+    assert!(matches!(refused, Refusal::Memory), "{refused}");
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
 }
 
 #[test]
@@ -209,6 +280,49 @@ fn hostile_names_are_refused() {
     assert!(refused(image).contains("leads out of the image"));
 }
 
+/// A link, then a file through it: where tar does not follow the link, nor does an image come in.
+#[test]
+fn a_file_through_a_link_out_of_the_image_is_refused() {
+    for to in ["/etc", "../../etc", "usr/../../etc"] {
+        let mut image = Image::systemd();
+        image.link("./way", to).file("./way/cron.d/x", 0o644, b"x");
+        let why = "goes through a link that may lead out of it: way/cron.d/x";
+        assert_eq!(refused(image), format!("the archive has a member whose name {why}"));
+    }
+    let mut again = Image::systemd();
+    again.link("./way", "/etc").hard_link("./other", "./way").file("./other/x", 0o644, b"x");
+    assert!(refused(again).contains("goes through a link"));
+    let mut replaced = Image::systemd();
+    replaced.link("./way", "/etc").folder("./way").file("./way/x", 0o644, b"x");
+    assert!(look(&replaced.bytes(), "x.tar").is_ok());
+}
+
+/// Trees made by hand have devices in `/dev`. They are taken: no file system of an image lets one be
+/// opened.
+#[test]
+fn devices_are_no_programs() {
+    let mut image = Image::systemd();
+    image.entry("./dev/sda", EntryType::Block, 0o666, "", b"");
+    image.entry("./usr/bin/nxagent", EntryType::Char, 0o755, "", b"");
+    image.entry("./usr/bin/Xvnc", EntryType::Fifo, 0o755, "", b"");
+    let ways = look(&image.bytes(), "x.tar").unwrap().ways;
+    assert!(!ways.nx && !ways.browser);
+}
+
+/// A few kilobytes that would fill any volume.
+#[test]
+fn a_bomb_is_refused_at_its_limit() {
+    let mut tar = Image::systemd();
+    tar.file("./bomb", 0o644, &vec![0; 64 << 20]);
+    let tar = tar.bytes();
+    let small = Limits { unpacked: 32 << 20, ..Limits::default() };
+    for (bytes, name) in [(bzip2(&tar), "x.tbz2"), (xz(&tar), "x.txz"), (zstd(&tar), "x.tzst")] {
+        assert!(bytes.len() < 64 << 10, "{name} is small");
+        let refused = inspect(&bytes[..], name, small, "x86_64").unwrap_err();
+        assert_eq!(refused.to_string(), "the archive holds more than 33554432 bytes", "{name}");
+    }
+}
+
 #[test]
 fn a_link_out_of_the_image_is_followed_inside_it_only() {
     let mut image = Image::systemd();
@@ -265,8 +379,7 @@ fn a_hundred_thousand_members_are_no_matter_and_too_many_are_refused() {
 #[test]
 fn what_is_cut_off_anywhere_is_refused() {
     let tar = Image::desktop().bytes();
-    let packed = [(tar.clone(), "x.tar"), (gzip(&tar), "x.tar.gz"), (zstd(&tar), "x.tar.zst")];
-    for (bytes, name) in packed {
+    for (bytes, name) in packed(&tar) {
         // The tar's end mark is two blocks of zeros; one of them is enough.
         let least = if name == "x.tar" { bytes.len() - 1023 } else { bytes.len() };
         for cut in (0..least).step_by(bytes.len().div_ceil(200)).chain([least - 1]) {
@@ -279,9 +392,10 @@ fn what_is_cut_off_anywhere_is_refused() {
 #[test]
 fn damage_is_found_by_the_checksums() {
     let tar = Image::desktop().bytes();
-    for (mut bytes, name) in [(gzip(&tar), "x.tgz"), (zstd(&tar), "x.tzst")] {
-        let last = bytes.len() - 2;
-        bytes[last] ^= 0x55;
+    for (mut bytes, name) in packed(&tar).into_iter().skip(1) {
+        // The sums stand near the end of each, those of xz before its index.
+        let at = bytes.len() - if name.ends_with("xz") { 40 } else { 3 };
+        bytes[at] ^= 0x55;
         assert!(matches!(look(&bytes, name), Err(Refusal::Damaged { .. })), "{name}");
     }
     let mut header = tar.clone();
@@ -303,7 +417,8 @@ fn what_is_no_tar_or_misnamed_is_refused() {
     assert_eq!(text(look(&zstd(&tar), "x.tgz")), "`x.tgz` is zstd, which its name does not say");
     assert_eq!(
         text(look(&tar, "x.iso")),
-        "`x.iso` does not end in one of .tar, .tar.gz, .tgz, .tar.zst, .tzst"
+        "`x.iso` does not end in one of .tar, .tar.gz, .tgz, .tar.bz2, .tbz2, .tar.xz, .txz, \
+         .tar.zst, .tzst"
     );
 }
 
@@ -311,7 +426,14 @@ proptest! {
     #[test]
     fn foreign_bytes_never_panic(bytes: Vec<u8>, flips in proptest::collection::vec((0usize..20_000, 0u8..), 0..20)) {
         let _ = look(&bytes, "x.tar");
-        let _ = look(&[&[0x1f, 0x8b][..], &bytes].concat(), "x.tgz");
+        for (start, name) in [
+            (&b"\x1f\x8b"[..], "x.tgz"),
+            (b"BZh9\x31\x41\x59\x26\x53\x59", "x.tbz2"),
+            (b"\xfd7zXZ\0", "x.txz"),
+            (b"\x28\xb5\x2f\xfd", "x.tzst"),
+        ] {
+            let _ = look(&[start, &bytes].concat(), name);
+        }
         let mut tar = Image::desktop().bytes();
         let end = tar.len();
         for (at, byte) in flips {

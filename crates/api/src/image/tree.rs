@@ -42,6 +42,13 @@ impl Tree {
     /// Takes in a member. A later one of the same name replaces it, as in unpacking.
     pub(super) fn add(&mut self, member: Member) -> Result<(), Refusal> {
         let Member { path, kind, head } = member;
+        if self.goes_through_a_link_out(&path) {
+            let name = path.escape_debug().take(200).collect();
+            return Err(Refusal::Hostile {
+                name,
+                why: "goes through a link that may lead out of it",
+            });
+        }
         let node = match kind {
             Kind::Link { to } => Some(Node::Link(to)),
             Kind::HardLink { to } => self.nodes.get(&to).cloned(),
@@ -70,6 +77,16 @@ impl Tree {
         }
         self.nodes.insert(path, node);
         Ok(())
+    }
+
+    /// Whether a folder on the way to a path is a link that tar does not follow: one that is absolute
+    /// or goes upwards.
+    fn goes_through_a_link_out(&self, path: &str) -> bool {
+        let slashes = path.match_indices('/').map(|(at, _)| at);
+        slashes.filter_map(|at| path.get(..at)).any(|folder| {
+            matches!(self.nodes.get(folder), Some(Node::Link(to))
+                if to.starts_with('/') || to.split('/').any(|part| part == ".."))
+        })
     }
 
     /// Whether there is something with this name, or below it.
