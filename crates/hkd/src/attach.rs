@@ -24,6 +24,7 @@ use wire::{
     agent::{Ask, Tell, failure},
     attach::{FromHkd, FromRouter},
     descriptor,
+    discard::{discard, hang_up},
     frame::{self, Decoder},
     session::Parameters,
 };
@@ -125,6 +126,8 @@ async fn answer(node: Arc<Node>, mut stream: UnixStream) {
                 .await;
             if sent.is_ok() {
                 tracing::debug!(%vm, "a desktop was handed to a router");
+            } else {
+                hang_up(&descriptor);
             }
         }
         // The router left: nothing was wasted.
@@ -145,6 +148,16 @@ fn hung_up(stream: &UnixStream) -> bool {
     matches!(stream.try_read(&mut [0; 1]), Ok(0))
 }
 
+/// Waits until the router closes its end, or speaks though it is not its turn.
+async fn left(stream: &UnixStream) {
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut [0; 1]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            _ => return,
+        }
+    }
+}
+
 /// Brings the session up and, when the client's first bytes are there, opens its connection.
 async fn bring_up(
     node: &Node,
@@ -154,8 +167,22 @@ async fn bring_up(
     decoder: &mut Decoder,
 ) -> Result<Option<OwnedFd>, TalkError> {
     let mut talk = Talk::connect(&node.agent_socket(vm)).await?;
-    let mut told = talk.ask(&Ask::Start { parameters }, QUIET_MAX).await?;
+    let start = Ask::Start { parameters };
+    let mut asked = false;
     loop {
+        let hearing = async {
+            if std::mem::replace(&mut asked, true) {
+                talk.hear(QUIET_MAX).await
+            } else {
+                talk.ask(&start, QUIET_MAX).await
+            }
+        };
+        let told = tokio::select! {
+            biased;
+            // A silent agent must not keep what no router waits for: there is room for so many.
+            () = left(stream) => return Ok(None),
+            told = hearing => told?,
+        };
         match told {
             Tell::Progress { text } => {
                 if say(stream, &FromHkd::Progress { text }).await.is_err() {
@@ -165,7 +192,6 @@ async fn bring_up(
             Tell::Listening => break,
             _ => return Err(TalkError::Foreign(None)),
         }
-        told = talk.hear(QUIET_MAX).await?;
     }
     if say(stream, &FromHkd::Listening).await.is_err() {
         return Ok(None);
@@ -178,10 +204,10 @@ async fn bring_up(
         Tell::Opened => {
             let descriptor = talk.take_descriptor().ok_or(TalkError::Foreign(None))?;
             if is_stream_unix_socket(&descriptor) {
-                Ok(Some(descriptor))
-            } else {
-                Err(TalkError::Foreign(None))
+                return Ok(Some(descriptor));
             }
+            discard(vec![descriptor]);
+            Err(TalkError::Foreign(None))
         }
         _ => Err(TalkError::Foreign(None)),
     }

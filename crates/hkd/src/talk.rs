@@ -1,7 +1,8 @@
 //! hkd's half of the conversation with the agent in a VM.
 //!
 //! Root in the VM may have replaced the agent: lines are bounded, counted and waited for with a
-//! deadline, and an answer is believed only about that VM.
+//! deadline, and an answer is believed only about that VM. What it says for people is one short line. A
+//! descriptor is taken where it was asked for, one at a time; any other ends the conversation.
 
 use std::{io, os::fd::OwnedFd, path::Path, time::Duration};
 
@@ -14,6 +15,7 @@ use tokio::{
 use wire::{
     agent::{Ask, Tell},
     descriptor,
+    discard::{discard, hang_up},
     frame::{self, Decoder, FrameError},
 };
 
@@ -47,6 +49,8 @@ pub enum TalkError {
 pub struct Talk {
     stream: UnixStream,
     decoder: Decoder,
+    /// Whether one may come with the answer.
+    wants_descriptor: bool,
     descriptor: Option<OwnedFd>,
     lines: usize,
 }
@@ -55,13 +59,20 @@ impl Talk {
     /// Connects to the agent that listens on a socket.
     pub async fn connect(socket: &Path) -> Result<Self, TalkError> {
         let stream = UnixStream::connect(socket).await?;
-        Ok(Self { stream, decoder: Decoder::default(), descriptor: None, lines: 0 })
+        Ok(Self {
+            stream,
+            decoder: Decoder::default(),
+            wants_descriptor: false,
+            descriptor: None,
+            lines: 0,
+        })
     }
 
     /// Asks, and waits for the first answer.
     pub async fn ask(&mut self, ask: &Ask, within: Duration) -> Result<Tell, TalkError> {
         let until = Instant::now() + within;
         self.lines = 0;
+        self.wants_descriptor = matches!(ask, Ask::Open);
         let line = frame::encode(ask);
         let write = self.stream.write_all(&line);
         timeout_at(until, write).await.map_err(|_| TalkError::Slow(within))??;
@@ -85,23 +96,35 @@ impl Talk {
                 Ok(Some(Tell::Failed { code, text })) => {
                     return Err(TalkError::Refused { code: short(&code), text: short(&text) });
                 }
+                Ok(Some(Tell::Progress { text })) => {
+                    return Ok(Tell::Progress { text: short(&text) });
+                }
                 Ok(Some(told)) => return Ok(told),
                 Ok(None) => {}
                 Err(error) => return Err(TalkError::Foreign(Some(error))),
             }
             let mut buffer = [0; 4096];
             let stream = &self.stream;
-            let (read, descriptor) = stream
-                .async_io(Interest::READABLE, || descriptor::receive(stream, &mut buffer))
+            let (read, descriptors) = stream
+                .async_io(Interest::READABLE, || descriptor::receive_all(stream, &mut buffer))
                 .await?;
+            self.keep(descriptors)?;
             if read == 0 {
                 return Err(TalkError::Gone(io::ErrorKind::UnexpectedEof.into()));
             }
-            if let Some(descriptor) = descriptor {
-                self.descriptor = Some(descriptor);
-            }
             self.decoder.push(buffer.get(..read).unwrap_or_default());
         }
+    }
+
+    /// Keeps the one descriptor that was asked for.
+    fn keep(&mut self, descriptors: Vec<OwnedFd>) -> Result<(), TalkError> {
+        let most = usize::from(self.wants_descriptor && self.descriptor.is_none());
+        if descriptors.len() > most {
+            discard(descriptors);
+            return Err(TalkError::Foreign(None));
+        }
+        self.descriptor = self.descriptor.take().or_else(|| descriptors.into_iter().next());
+        Ok(())
     }
 
     /// Whether the other end is closed: the agent ended, and everything in its container with it.
@@ -124,8 +147,18 @@ impl Talk {
     }
 }
 
+impl Drop for Talk {
+    fn drop(&mut self) {
+        hang_up(&self.stream);
+        discard(self.descriptor.take().into_iter().collect());
+    }
+}
+
 /// What a desktop says is shown to people: one line, and not a long one.
 fn short(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).take(300).collect()
 }
+
+#[cfg(test)]
+mod tests;

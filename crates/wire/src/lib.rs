@@ -9,13 +9,14 @@
 //! | [`agent`] | hkd and vma | [`frame`]s over a unix socket, with a descriptor |
 //! | [`rest`] | qa and api | JSON bodies |
 //!
-//! The one system call here is in [`descriptor`]: a descriptor is part of a message's bytes, and
-//! three programs send or receive them.
+//! The only system calls here are in [`descriptor`] and [`discard`]: a descriptor is part of a
+//! message's bytes, three programs send or receive them, and all must get rid of those nobody wanted.
 
 pub mod agent;
 pub mod attach;
 pub mod broker;
 pub mod descriptor;
+pub mod discard;
 pub mod frame;
 pub mod head;
 pub mod rest;
