@@ -43,7 +43,7 @@ def ioctl(path, request, size=4096):
     folder = os.open(path, os.O_RDONLY)
     fcntl.ioctl(folder, request, bytearray(size))
 def connect(host, port):
-    socket.create_connection((host, port), timeout=1).close()
+    socket.create_connection((host, port), timeout=0.5).close()
 def send(frame):
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     raw.bind(("eth0", 0))
@@ -65,6 +65,11 @@ except OSError as error:
     print(told(error))
 "#;
 
+/// Lines, each this far from the margin.
+pub fn indented(lines: &str, by: usize) -> String {
+    lines.lines().fold(String::new(), |text, line| format!("{text}{:by$}{line}\n", ""))
+}
+
 impl World {
     /// Where a VM writes, as the host sees it.
     pub fn overlay(&self, vm: &str) -> PathBuf {
@@ -74,7 +79,7 @@ impl World {
     /// Puts lines of Python into a VM, as the script `/var/NAME.py`, which says `done` or the name of
     /// the error, after what it printed.
     pub fn script(&self, vm: &str, name: &str, lines: &str) {
-        let body: String = lines.trim().lines().map(|line| format!("    {line}\n")).collect();
+        let body = indented(lines.trim(), 4);
         let file = self.overlay(vm).join(format!("var/{name}.py"));
         fs::write(&file, format!("{PRELUDE}{body}{END}")).expect("a script for the attempt");
     }

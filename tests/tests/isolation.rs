@@ -9,7 +9,7 @@ use std::{
 use rand::Rng as _;
 use tests::{
     Database, World,
-    attempt::Who,
+    attempt::{Who, indented},
     program::{Running, command, shell, try_shell},
     until,
 };
@@ -137,6 +137,27 @@ fn processes_of_others_are_out_of_reach() {
     world.end();
 }
 
+/// Where the OSF says so, nobody inside makes user name spaces; the desktop runs all the same.
+#[test]
+fn user_name_spaces_are_a_setting() {
+    let world = World::start(Database::Sqlite);
+    world.add_user("ada");
+    world.add_vm("desk", "ada");
+    world.qa("vm start -f name=desk --wait");
+    let new = "unshare(0x10000000)";
+    assert_eq!(world.attempt("desk", Who::Ada, new), "done");
+    world.qa("osf edit -f name=test nesting=0");
+    world.qa("vm stop -f name=desk --wait");
+    world.qa("vm start -f name=desk --wait");
+    for who in Who::ALL {
+        world.refused("desk", who, &[(new, "EPERM"), ("call(435, bytes(88), 88)", "ENOSYS")]);
+    }
+    until("a running system", Duration::from_secs(30), || {
+        world.try_inside("desk", "systemctl is-system-running")
+    });
+    world.end();
+}
+
 /// A place outside: a network behind a link of the host, with an address like those at which clouds
 /// tell their machines secrets.
 fn outside() -> Running {
@@ -161,7 +182,7 @@ fn outside() -> Running {
 }
 
 /// Accepts and closes connections at the ports 53 and 80, for ever.
-const OUTSIDE_SERVERS: &str = r#"
+const OUTSIDE_SERVERS: &str = r"
 use Socket;
 for my $port (53, 80) {
     next if fork;
@@ -172,7 +193,7 @@ for my $port (53, 80) {
     while (accept(my $client, $server)) { close $client }
 }
 sleep 600;
-"#;
+";
 
 /// From inside a desktop nobody reaches another VM, the host's services, or addresses at which clouds
 /// tell their machines secrets, though the rest of the world is there.
@@ -276,8 +297,9 @@ END"
     ];
     let counted = |name: &str| {
         let said = shell(&format!("nft list table bridge {table}"));
-        let line = said.lines().find(|line| line.ends_with(&format!("comment \"{name}\"")));
-        let packets = line.and_then(|line| line.split("packets ").nth(1)).expect("a counter");
+        let comment = format!("comment \"{name}\"");
+        let rule = said.lines().find(|rule| rule.ends_with(&comment));
+        let packets = rule.and_then(|rule| rule.split("packets ").nth(1)).expect("a counter");
         packets.split(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a count")
     };
     assert_eq!(
@@ -330,7 +352,7 @@ fn what_one_takes_another_has() {
         ("inotify", "call(294, 0)", "EMFILE"),
         ("descriptors", "os.open('/dev/null', os.O_RDONLY)", "EMFILE"),
     ] {
-        let body: String = take.lines().map(|line| format!("        {line}\n")).collect();
+        let body = indented(take, 8);
         let lines = format!(
             "import signal\n\
              signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n\
@@ -348,7 +370,7 @@ fn what_one_takes_another_has() {
             "desk",
             "setsid python3 /var/take.py >/tmp/take.log 2>&1 </dev/null & echo $! >/tmp/taker",
         );
-        let found = until(&format!("{what} to be taken"), Duration::from_secs(60), || {
+        let found = until(&format!("{what} to be taken"), Duration::from_mins(1), || {
             match fs::read_to_string(world.overlay("desk").join("tmp/took")) {
                 Ok(said) if !said.is_empty() => Ok(said),
                 nothing => Err(nothing),
@@ -368,6 +390,13 @@ fn what_one_takes_another_has() {
     assert!(took.is_err(), "{took:?}");
     well("memory");
     assert_eq!(world.begun("den"), begun);
+    let why =
+        until("it to be told", Duration::from_secs(20), || match world.qa("vm why -f name=desk") {
+            why if why.contains("memory of 512 MiB was used up") => Ok(why),
+            why => Err(why),
+        });
+    assert!(why.contains("qa osf edit -f name=test memory=1024"), "{why}");
+    assert_eq!(world.state("desk"), "running");
     world.end();
 }
 

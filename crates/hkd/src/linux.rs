@@ -18,12 +18,12 @@ pub mod mount;
 pub mod names;
 pub mod process;
 pub mod real;
+pub mod shared;
 pub mod slots;
 pub mod unpack;
 
 use std::{
     fmt::Debug,
-    net::Ipv4Addr,
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
 };
@@ -32,7 +32,7 @@ pub use error::{Error, Result};
 
 use btrfs::Subvolume;
 use file::Hold;
-use firewall::Source;
+use firewall::{Network, Source};
 use lxc::{Container, End, Monitor};
 use mount::Bind;
 use unpack::Archive;
@@ -119,12 +119,17 @@ pub trait Linux: Debug + Send + Sync {
     /// Kills what is in a container's groups and removes them.
     fn remove_cgroups(&self, container: &str) -> Result<()>;
 
+    /// How many of a container's processes were killed because its memory was used up.
+    fn killed_for_memory(&self, path: &Path, name: &str) -> Result<u64>;
+
     /// Whether a link is there.
     fn link_exists(&self, name: &str) -> Result<bool>;
     /// Takes a link away.
     fn remove_link(&self, name: &str) -> Result<()>;
     /// Makes the bridge and the firewall's tables.
-    fn ensure_network(&self, address: Ipv4Addr, network: Ipv4Addr, prefix: u8) -> Result<()>;
+    fn ensure_network(&self, network: &Network) -> Result<()>;
+    /// Raises what the kernel counts for all containers together, where it is too low.
+    fn raise_limits(&self) -> Result<()>;
     /// Lets a VM send from its addresses.
     fn allow(&self, source: &Source) -> Result<()>;
     /// Takes that back.

@@ -22,6 +22,8 @@ pub struct Observation {
     pub image: Option<DiId>,
     /// Who watches over the container, when that can be told.
     pub monitor: Option<Monitor>,
+    /// How many of its processes were killed because its memory was used up.
+    pub starved: u64,
 }
 
 /// Looks at a VM. `di` is the image that is wanted, if one is; `agent` is what its socket said.
@@ -65,7 +67,8 @@ pub fn observe(
         groups: !linux.cgroups(&name)?.is_empty(),
         container,
     };
-    Ok(Observation { seen, record, image, monitor })
+    let starved = if here { linux.killed_for_memory(&node.layout.vms, &name)? } else { 0 };
+    Ok(Observation { seen, record, image, monitor, starved })
 }
 
 /// A VM's overlays of other images than one, and whether each was made to last.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use model::{Reason, Timestamp, reason::Code, vm::Ended};
+use model::{Reason, Timestamp, osf::Osf, reason::Code, vm::Ended};
 use store::Work;
 
 use crate::{
@@ -116,6 +116,15 @@ pub fn of_talk(error: &TalkError, host: &str, now: Timestamp) -> Reason {
         TalkError::Gone(_) | TalkError::Slow(_) | TalkError::Foreign(_) => Code::AgentSilent,
     };
     Reason::new(code, now).with("step", deed(Step::Prepare)).with("error", error).with("host", host)
+}
+
+/// That a VM's memory was used up, and processes of it were killed for it.
+pub fn of_memory(killed: u64, osf: &Osf, now: Timestamp) -> Reason {
+    Reason::new(Code::MemoryUsedUp, now)
+        .with("times", killed)
+        .with("limit", osf.memory)
+        .with("more", osf.memory.saturating_mul(2))
+        .with("osf", &osf.name)
 }
 
 /// Why a run ended by itself.

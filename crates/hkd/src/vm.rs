@@ -42,6 +42,8 @@ const BUSY_AGAIN: Duration = Duration::from_millis(200);
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// How long an agent has to prepare its guest.
 const PREPARE_WITHIN: Duration = Duration::from_mins(1);
+/// How often is looked whether a VM's memory was used up.
+const MEMORY_AGAIN: Duration = Duration::from_secs(5);
 /// An agent that hangs up more often than this is waited for.
 const HUNG_UP_AGAIN: Duration = Duration::from_millis(500);
 /// LXC's log in a run directory.
@@ -346,7 +348,7 @@ impl VmLoop {
         if record.stop_asked_at.is_none() && end != End::NotBegun {
             // A second try to write it down is no second end.
             if self.noting.replace(record.run()) != Some(record.run()) {
-                self.note_own_end(record.run(), &end, now);
+                self.note_own_end(record.run(), &end, seen.starved, now);
             }
             // Of a VM that was deleted there is nothing to tell, and nobody to be told.
             let row = self.row.as_ref().filter(|_| self.work.borrow().is_some());
@@ -371,7 +373,7 @@ impl VmLoop {
         Ok(())
     }
 
-    fn note_own_end(&mut self, run: Run, end: &End, now: Timestamp) {
+    fn note_own_end(&mut self, run: Run, end: &End, starved: u64, now: Timestamp) {
         let log = self.node.layout.kept_log(self.vm);
         let kind = match end {
             End::ShutDown => EndKind::ShutDown,
@@ -388,6 +390,13 @@ impl VmLoop {
         let again = kind == EndKind::Crashed && crashes <= Ended::RETRIES_MAX;
         let wait = 1000 * (1_i64 << crashes.clamp(0, 10));
         tracing::info!(vm = %self.vm, %run, ?end, again, "a run ended by itself");
+        let work = self.work.borrow().clone();
+        let reason = match (end, work) {
+            (End::Died(_), Some(work)) if starved > 0 => {
+                reasons::of_memory(starved, &work.osf, now)
+            }
+            _ => reasons::of_end(end, crashes, &log, &self.node.name, now),
+        };
         self.row = Some(Observed {
             vm: self.vm,
             host: self.node.host,
@@ -396,7 +405,7 @@ impl VmLoop {
             seen: Seen::Preparing,
             seen_at: now,
             waiting_for: Some(reasons::word(Step::NoteEnd).to_owned()),
-            reason: Some(reasons::of_end(end, crashes, &log, &self.node.name, now)),
+            reason: Some(reason),
             attempts: crashes,
             next_try: again.then(|| now.plus_millis(wait)),
             ended: Some(Ended { run, kind, at: now }),
@@ -516,6 +525,7 @@ impl VmLoop {
         }
         let until = self.next_moment(work, seen, now);
         let end = self.container_end(seen);
+        let starves = self.starved_more(seen);
         tokio::select! {
             biased;
             // What is wanted comes first: it may make the rest pointless.
@@ -524,6 +534,7 @@ impl VmLoop {
                 Err(_) => Woken::Gone,
             },
             () = end => Woken::Changed,
+            () = starves => Woken::Changed,
             gone = follow(&mut self.agent) => {
                 if gone {
                     self.agent = None;
@@ -590,6 +601,27 @@ impl VmLoop {
         }
     }
 
+    /// Resolves when more of a running VM's processes were killed for want of memory than was seen.
+    fn starved_more(&self, seen: &Observation) -> impl Future<Output = ()> + use<> {
+        let (node, vm, known) = (Arc::clone(&self.node), self.vm, seen.starved);
+        let runs = seen.monitor.is_some();
+        async move {
+            if !runs {
+                return std::future::pending().await;
+            }
+            loop {
+                sleep(MEMORY_AGAIN).await;
+                let node = Arc::clone(&node);
+                let look = move || {
+                    node.linux.killed_for_memory(&node.layout.vms, &node.names.container(vm))
+                };
+                if blocking::<_, linux::Error>(look).await.is_ok_and(|killed| killed > known) {
+                    return;
+                }
+            }
+        }
+    }
+
     /// What the agent's socket says: kept open, so that its end is heard.
     async fn agent(&mut self) -> Agent {
         // One that was followed may have been of the container before this one.
@@ -651,7 +683,11 @@ impl VmLoop {
             seen: level,
             seen_at: now,
             waiting_for: step.map(|step| reasons::word(step).to_owned()),
-            reason: old.as_ref().and_then(|row| row.reason.clone()).filter(|_| keeps),
+            reason: old
+                .as_ref()
+                .and_then(|row| row.reason.clone())
+                .filter(|_| keeps)
+                .or_else(|| starved(seen, work, old.as_ref(), now)),
             attempts: match ended {
                 Some(_) => old.as_ref().map_or(0, |row| row.attempts),
                 None => self.attempts,
@@ -694,6 +730,19 @@ fn home_name(vm: VmId) -> String {
 
 fn asked(seen: &Observation) -> bool {
     seen.seen.container.is_some_and(|container| container.stopping == Stopping::Asked)
+}
+
+/// That a VM that runs has lost processes for want of memory, if it has; since when it was first seen.
+fn starved(
+    seen: &Observation,
+    work: Option<&Work>,
+    old: Option<&Observed>,
+    now: Timestamp,
+) -> Option<Reason> {
+    let osf = &work.filter(|_| seen.starved > 0 && seen.seen.container.is_some())?.osf;
+    let old = old.and_then(|row| row.reason.as_ref());
+    let since = old.filter(|old| old.code == Code::MemoryUsedUp).map_or(now, |old| old.since);
+    Some(reasons::of_memory(seen.starved, osf, since))
 }
 
 /// How far up a VM is, in the words of its row.

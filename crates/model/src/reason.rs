@@ -84,12 +84,27 @@ codes! {
         "register an image that has an init system";
     /// A step on the machine failed.
     StepFailed, "step-failed", "{step} failed: {error}", "see the log of hkd on host {host}";
+    /// A program that hkd needs is not installed.
+    ToolMissing, "tool-missing", "{step} failed: `{program}` is not installed on host {host}",
+        "install it there: `qvd doctor` on host {host} says how";
+    /// A name on the machine is another's.
+    NameInUse, "name-in-use", "{step} failed: {what} of host {host} is in use by others: {error}",
+        "give ours another name with vm.network.bridge in /etc/qvd/node.conf of host {host}, or remove that of the others";
+    /// A row of the database makes no sense.
+    RowUnreadable, "row-unreadable", "what the database says of it cannot be read: {error}",
+        "repair that row, or put back a backup of the database";
     /// The storage folder cannot be used.
     StorageUnusable, "storage-unusable", "the storage {path} cannot be used: {error}",
         "run `qvd doctor` on host {host}";
     /// The volume has no room left.
     StorageFull, "storage-full", "there is no space left at {path}",
         "delete unused images, or make the volume larger";
+    /// The storage does not answer.
+    StorageSilent, "storage-silent", "the storage {path} has not answered for {seconds} s",
+        "it goes on by itself when {path} answers: look at its server and the way there";
+    /// Nothing is mounted where the storage should be.
+    StorageMissing, "storage-missing", "{path} is not the storage it was: its file {marker} is not there",
+        "mount the storage on host {host}; if this is the storage, and meant to be empty: `echo {installation} >{path}/{marker}`";
     /// The storage belongs to another installation.
     ForeignStorage, "foreign-storage", "the storage {path} belongs to another installation ({found}, not {wanted})",
         "connect this host to its own database, or give it storage of its own";
@@ -123,6 +138,9 @@ codes! {
     HostLost, "host-lost", "host {host} has been silent since {since}", "repair the host and start qvd there";
     /// Its time is up.
     Expired, "expired", "its image expired", "connect again for the new image";
+    /// The kernel killed programs in it for want of memory.
+    MemoryUsedUp, "memory-used-up", "its memory of {limit} MiB was used up: the kernel ended programs in it ({times} so far)",
+        "give it more from its next start on: `qa osf edit -f name={osf} memory={more}`";
     /// Another host writes its home.
     HomeBusy, "home-busy", "the home {home} is in use on another host",
         "stop the virtual machine there; see `qa host list`";

@@ -1,7 +1,7 @@
 //! The control groups that LXC makes for a container, on version 1, hybrid and version 2.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs::{self, File},
     io::{self, Write as _},
     os::fd::OwnedFd,
@@ -30,21 +30,84 @@ const AGAIN: Duration = Duration::from_millis(5);
 
 /// The folders of a container's groups that are there, whether anything runs in them or not.
 pub fn of_container(container: &str) -> Result<Vec<PathBuf>> {
-    of_container_below(Path::new(ROOT), container)
-        .doing(|| format!("look for the control groups of {container}"))
+    let look = || {
+        let bases = bases(&fs::read_to_string("/proc/1/cgroup")?);
+        of_container_below(Path::new(ROOT), &bases, container)
+    };
+    look().doing(|| format!("look for the control groups of {container}"))
 }
 
-fn of_container_below(root: &Path, container: &str) -> io::Result<Vec<PathBuf>> {
+fn of_container_below(
+    root: &Path,
+    bases: &BTreeSet<String>,
+    container: &str,
+) -> io::Result<Vec<PathBuf>> {
     let names = [format!("lxc.payload.{container}"), format!("lxc.monitor.{container}")];
     let mut hierarchies = inner(root)?;
     hierarchies.push(root.to_owned());
     let mut found = Vec::new();
-    for group in hierarchies.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))) {
-        if group.try_exists()? {
-            found.push(group);
+    for folder in hierarchies {
+        for base in bases {
+            for name in &names {
+                let group = folder.join(base).join(name);
+                if group.try_exists()? {
+                    found.push(group);
+                }
+            }
         }
     }
     Ok(found)
+}
+
+/// Where a container's groups for memory will be, on every version.
+pub(super) fn memory_of(container: &str) -> Result<Vec<String>> {
+    let first =
+        fs::read_to_string("/proc/1/cgroup").doing(|| "find the control groups".to_owned())?;
+    let bases = bases(&first);
+    let folders = ["", "memory/", "unified/"];
+    let of = |base: &String| {
+        folders.map(|folder| format!("{ROOT}/{folder}{base}/lxc.payload.{container}"))
+    };
+    Ok(bases.iter().flat_map(of).collect())
+}
+
+/// Below which groups LXC makes those of containers: as `/proc/1/cgroup` says, those of the first
+/// process, which systemd puts aside in `init.scope`. Without the slash at their beginning.
+fn bases(of_first: &str) -> BTreeSet<String> {
+    let paths = of_first.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths
+        .map(|path| path.strip_suffix("/init.scope").unwrap_or(path))
+        .map(|path| path.trim_start_matches('/').to_owned())
+        .chain([String::new()])
+        .collect()
+}
+
+/// The file, in each of the two versions, that counts the processes killed because a group's memory was
+/// used up.
+pub(super) const MEMORY_EVENTS: [&str; 2] = ["memory.events", "memory.oom_control"];
+
+/// How many processes of a container the kernel has killed because its memory was used up.
+pub fn killed_for_memory(container: &str) -> Result<u64> {
+    let mut killed = 0;
+    for group in of_container(container)? {
+        for file in MEMORY_EVENTS {
+            match fs::read_to_string(group.join(file)) {
+                Err(error) if is_gone(&error) => {}
+                text => {
+                    killed += memory_kills(
+                        &text.doing(|| format!("read what was killed in {}", show(&group)))?,
+                    );
+                }
+            }
+        }
+    }
+    Ok(killed)
+}
+
+/// The count in one of these files.
+pub(super) fn memory_kills(events: &str) -> u64 {
+    let counts = events.lines().filter_map(|line| line.strip_prefix("oom_kill "));
+    counts.filter_map(|count| count.trim().parse::<u64>().ok()).sum()
 }
 
 /// The folders in a folder; none when it is not there.

@@ -345,6 +345,12 @@ impl Linux for Fake {
         self.change("remove_cgroups", Some(&mut half), |state| state.remove_groups(container, 2))
     }
 
+    fn killed_for_memory(&self, path: &Path, name: &str) -> Result<u64> {
+        self.look("killed_for_memory", |state| {
+            Ok(state.starved.get(&path.join(name)).copied().unwrap_or(0))
+        })
+    }
+
     fn link_exists(&self, name: &str) -> Result<bool> {
         self.look("link_exists", |state| Ok(state.links.contains(name)))
     }

@@ -32,6 +32,7 @@ use rustix::{
 pub use log::end;
 
 use super::{
+    cgroup,
     command::Command,
     error::{Doing, Error, Result, show},
     mac::Mac,
@@ -107,6 +108,9 @@ const ANSWERS_AGAIN: Duration = Duration::from_millis(10);
 
 /// The script of the run directory that sets a container's share of what all containers share.
 const LIMITS_SCRIPT: &str = "limits";
+/// The script that keeps what the container's groups counted, and where.
+const END_SCRIPT: &str = "at-end";
+const KEPT_COUNTS: &str = "counts";
 
 /// Whether a value can stand in LXC's configuration without meaning more than itself.
 fn plain(value: &str) -> bool {
@@ -170,10 +174,15 @@ impl Container {
                 "lxc.mount.entry = {from} {inside} none bind,nosuid,nodev,create=dir 0 0"
             );
         }
-        let hook = self.directory().join(LIMITS_SCRIPT);
+        let script = |name: &str| format!("{directory}/{name}");
         let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
         let piped = confine::piped_cores(&pattern);
-        text.push_str(&confine::config(unified(), piped, &hook.display().to_string()));
+        text.push_str(&confine::config(
+            unified(),
+            piped,
+            &script(LIMITS_SCRIPT),
+            &script(END_SCRIPT),
+        ));
         if !apparmor() {
             text.push_str("lxc.apparmor.profile = unconfined\n");
         }
@@ -217,6 +226,9 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
     fs::write(directory.join("seccomp"), seccomp).doing(|| doing("seccomp"))?;
     fs::write(directory.join(LIMITS_SCRIPT), confine::limits()).doing(|| doing(LIMITS_SCRIPT))?;
     fs::write(directory.join("config"), container.config()?).doing(|| doing("config"))?;
+    let kept = directory.join(KEPT_COUNTS).display().to_string();
+    let end = confine::at_end(&cgroup::memory_of(&container.name)?, &kept);
+    fs::write(directory.join(END_SCRIPT), end).doing(|| doing(END_SCRIPT))?;
     log::begin(&directory)?;
     // Its init inherits what LXC writes to, so that is a place where nothing can be filled.
     let mut command = Command::new("lxc-start")
@@ -238,6 +250,15 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
         .spawn(move || drop(child.wait()))
         .doing(|| format!("watch over the monitor of {}", container.name))?;
     Ok(Monitor { pid })
+}
+
+/// How many processes of a container were killed because its memory was used up, in its present run or,
+/// when that is over, in its last.
+pub fn killed_for_memory(path: &Path, name: &str) -> Result<u64> {
+    let kept = path.join(name).join(KEPT_COUNTS);
+    let ended = super::file::read(&kept)?.unwrap_or_default();
+    let ended = cgroup::memory_kills(&String::from_utf8_lossy(&ended));
+    Ok(ended.max(cgroup::killed_for_memory(name)?))
 }
 
 /// The monitor of a container, if one lives. The names of such sockets are free for all: who is not

@@ -144,6 +144,10 @@ impl Linux for Real {
         cgroup::remove(&cgroup::of_container(container)?)
     }
 
+    fn killed_for_memory(&self, path: &Path, name: &str) -> Result<u64> {
+        lxc::killed_for_memory(path, name)
+    }
+
     fn link_exists(&self, name: &str) -> Result<bool> {
         link::exists(name)
     }
@@ -152,7 +156,9 @@ impl Linux for Real {
     }
     fn ensure_network(&self, network: &Network) -> Result<()> {
         let gateway = network.gateway;
-        link::ensure_bridge(&self.names.bridge, gateway.addr(), gateway.prefix_len())?;
+        link::ensure_bridge(&self.names.bridge, gateway.addr(), gateway.prefix_len(), |port| {
+            self.names.vm_of_link(port).is_some()
+        })?;
         firewall::apply(&firewall::base(&self.names, network))
     }
     fn raise_limits(&self) -> Result<()> {

@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) containers: BTreeMap<PathBuf, Running>,
     pub(super) ends: BTreeMap<PathBuf, End>,
     pub(super) groups: BTreeSet<PathBuf>,
+    /// How many processes of containers were killed for memory, by run directory.
+    pub(super) starved: BTreeMap<PathBuf, u64>,
     /// Containers with a process that is killed but not gone: their groups are busy once more.
     leaving: BTreeSet<String>,
     pub(super) links: BTreeSet<String>,
@@ -113,6 +115,11 @@ impl Machine {
     /// Takes an image's file away.
     pub fn forget_image(&self, file: &Path) {
         self.state().images.remove(file);
+    }
+
+    /// The kernel kills processes of a container because its memory is used up.
+    pub fn starve(&self, directory: &Path, processes: u64) {
+        *self.state().starved.entry(directory.to_owned()).or_default() += processes;
     }
 
     /// Shuts a container down from inside. The name is that of its run directory.

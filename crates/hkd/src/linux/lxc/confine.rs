@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use crate::linux::cgroup::MEMORY_EVENTS;
+
 /// What a guest's root must not have.
 ///
 /// Without `sys_resource` it cannot raise what [`LIMITS`] gives it.
@@ -149,10 +151,20 @@ pub(super) const LIMITS: [(&str, u32); 11] = [
     ("max_uts_namespaces", 1024),
 ];
 
+/// The script that LXC runs on the host when a container has ended and its groups, found by `groups`
+/// (each a pattern of the shell), are still there: it keeps what they counted in `kept`.
+pub(super) fn at_end(groups: &[String], kept: &str) -> String {
+    let files: Vec<String> = groups
+        .iter()
+        .flat_map(|group| MEMORY_EVENTS.map(|file| format!("{group}/{file}")))
+        .collect();
+    format!("cat {} >{kept} 2>/dev/null\nexit 0\n", files.join(" "))
+}
+
 /// The lines of LXC's configuration that confine a container. `unified` tells which hierarchy of
 /// control groups the machine has; `piped_cores` that the machine hands dumps to a program of its own;
-/// `hook` is the path of the script [`limits`].
-pub(super) fn config(unified: bool, piped_cores: bool, hook: &str) -> String {
+/// `begin` and `end` are the paths of the scripts [`limits`] and [`at_end`].
+pub(super) fn config(unified: bool, piped_cores: bool, begin: &str, end: &str) -> String {
     let mut text = format!("lxc.cap.drop = {DROPPED}\n");
     let group = if unified { "lxc.cgroup2" } else { "lxc.cgroup" };
     let _ = writeln!(text, "{group}.devices.deny = a");
@@ -172,7 +184,8 @@ pub(super) fn config(unified: bool, piped_cores: bool, hook: &str) -> String {
         // The kernel starts no program, as root of the host, for a process with this limit.
         text.push_str("lxc.prlimit.core = 1\n");
     }
-    let _ = writeln!(text, "lxc.hook.start-host = /bin/sh {hook}");
+    let _ = writeln!(text, "lxc.hook.start-host = /bin/sh {begin}");
+    let _ = writeln!(text, "lxc.hook.stop = /bin/sh {end}");
     text
 }
 
@@ -213,7 +226,7 @@ mod tests {
     #[test]
     fn dumps_go_to_no_program_of_the_host() {
         assert!(piped_cores("|/usr/lib/systemd/systemd-coredump %P") && !piped_cores("core"));
-        assert!(config(true, true, "/x").contains("lxc.prlimit.core = 1\n"));
-        assert!(!config(true, false, "/x").contains("prlimit"));
+        assert!(config(true, true, "/x", "/y").contains("lxc.prlimit.core = 1\n"));
+        assert!(!config(true, false, "/x", "/y").contains("prlimit"));
     }
 }
