@@ -11,6 +11,8 @@ pub mod painting;
 pub mod pixel;
 pub mod postgres;
 pub mod program;
+pub mod quick;
+pub mod soak;
 pub mod wait;
 pub mod wire_client;
 pub mod world;

@@ -11,6 +11,10 @@ use std::{
 };
 
 use rand::Rng as _;
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::Value;
 
 use crate::{
@@ -145,6 +149,22 @@ impl World {
     pub fn stop_daemons(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.end();
+        }
+    }
+
+    /// Ends the daemons and their supervisor at once, as a machine does that runs out of memory.
+    pub fn kill_daemons(&mut self) {
+        let pids = ["hkd", "api", "l7r"].map(|daemon| self.daemon_pid(daemon));
+        // First the one that would start the others again; each other is told of its end.
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.0.kill().expect("the supervisor is ours");
+            daemon.0.wait().expect("it was ours");
+        }
+        for pid in pids.into_iter().filter_map(Pid::from_raw) {
+            match kill_process(pid, Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => panic!("a daemon cannot be ended: {error}"),
+            }
         }
     }
 

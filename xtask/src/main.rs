@@ -1,4 +1,4 @@
-//! What the project does to itself: `cargo xtask tidy|docs|bench|sweep|check`.
+//! What the project does to itself: `cargo xtask tidy|docs|bench|soak|sweep|check`.
 
 mod bench;
 mod check;
@@ -6,6 +6,7 @@ mod command;
 mod docs;
 mod place;
 mod say;
+mod soak;
 mod sweep;
 mod tidy;
 
@@ -32,6 +33,8 @@ enum Task {
     },
     /// Measure, and write docs/benchmarks.md from the results
     Bench(bench::Options),
+    /// Run a test of ./check with large numbers, and write docs/reports/NAME.md
+    Soak(soak::Options),
     /// Remove what dead test runs left on this machine, and nothing else
     Sweep,
     /// Run every suite and count (`./check` prepares the machine for it)
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Docs { check } => docs::run(check),
         Task::Bench(options) => bench::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Sweep => sweep::run(),
         Task::Check { only } => check::run(only.as_deref()),
     };

@@ -28,6 +28,12 @@ impl World {
         .to_vec()
     }
 
+    /// The processes that watch over containers.
+    pub fn monitors(&self) -> Vec<i32> {
+        let said = found(&format!("pgrep -f '[l]xc-start -F -n {}-'", self.prefix));
+        said.lines().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
     /// What is there of VMs.
     pub fn leftovers(&self) -> Vec<(&'static str, String)> {
         self.things().into_iter().filter(|(_, found)| !found.is_empty()).collect()
