@@ -18,8 +18,11 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-/// A daemon that worked this long is started again at once when it ends.
+/// A daemon that ran this long is started again at once when it ends.
 const WORKED: Duration = Duration::from_secs(10);
+/// So is one that had said that it works and was ended by another, however often that happens: it is
+/// not what fails, and its clients wait.
+const WORKED_UNTIL_ENDED: Duration = Duration::from_secs(1);
 /// The pause before the second start of a daemon that keeps ending; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause.
@@ -104,9 +107,10 @@ impl Supervised {
         let Event::Ended(status) = event else { return self.start() };
         let daemon = self.program.name;
         self.child = None;
-        self.ready = false;
-        let killed = status.signal().is_some();
+        // A fault of its own ends it by a signal too.
+        let killed = matches!(status.signal(), Some(libc::SIGKILL | libc::SIGTERM));
         let pause = self.pause(killed);
+        self.ready = false;
         if killed {
             tracing::info!(daemon, %status, ?pause, "it was ended; it is started again");
         } else {
@@ -116,7 +120,8 @@ impl Supervised {
 
     /// Counts a failure, and sets the next start.
     fn pause(&mut self, killed: bool) -> Duration {
-        if self.begun.elapsed() >= WORKED {
+        let enough = if killed && self.ready { WORKED_UNTIL_ENDED } else { WORKED };
+        if self.begun.elapsed() >= enough {
             self.failures = 0;
         }
         let pause = match self.failures {
