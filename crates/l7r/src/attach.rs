@@ -1,12 +1,7 @@
 //! The conversation with hkd, which ends with the desktop's socket.
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
-};
+use std::{io, os::fd::OwnedFd, path::Path};
 
-use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::{
     io::{AsyncWriteExt, Interest},
     net::UnixStream,
@@ -14,8 +9,11 @@ use tokio::{
 use wire::{
     attach::{FromHkd, FromRouter},
     descriptor,
+    discard::hang_up,
     frame::{Decoder, FrameError, encode},
 };
+
+use crate::desktop::Desktop;
 
 /// hkd, being asked for one desktop.
 #[derive(Debug)]
@@ -92,14 +90,15 @@ impl Hkd {
 
     /// The client's first bytes are here: opens the desktop's one connection. Where another client
     /// took the session in between, hkd brings it up again and waits to be asked again.
-    pub(crate) async fn open(mut self) -> Result<UnixStream, AttachError> {
+    pub(crate) async fn open(mut self) -> Result<Desktop, AttachError> {
         self.stream.write_all(&encode(&FromRouter::Open)).await?;
         loop {
             match self.next().await? {
                 FromHkd::Progress { .. } => {}
                 FromHkd::Listening => self.stream.write_all(&encode(&FromRouter::Open)).await?,
                 FromHkd::Opened => {
-                    return desktop(self.descriptor.take().ok_or(AttachError::NoDescriptor)?);
+                    let descriptor = self.descriptor.take().ok_or(AttachError::NoDescriptor)?;
+                    return Desktop::new(descriptor)?.ok_or(AttachError::NotASocket);
                 }
                 FromHkd::Failed { .. } => return Err(AttachError::NoDescriptor),
             }
@@ -107,33 +106,10 @@ impl Hkd {
     }
 }
 
-/// The descriptor as the stream it must be: the other end belongs to a desktop, which is not
-/// trusted.
-fn desktop(descriptor: OwnedFd) -> Result<UnixStream, AttachError> {
-    let not_a_socket = |_| AttachError::NotASocket;
-    let family = sockopt::socket_domain(descriptor.as_fd()).map_err(not_a_socket)?;
-    let kind = sockopt::socket_type(descriptor.as_fd()).map_err(not_a_socket)?;
-    if family != AddressFamily::UNIX || kind != SocketType::STREAM {
-        return Err(AttachError::NotASocket);
-    }
-    let stream = std::os::unix::net::UnixStream::from(descriptor);
-    stream.set_nonblocking(true)?;
-    Ok(UnixStream::from_std(stream)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn only_a_stream_unix_socket_is_a_desktop() {
-        let (stream, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
-        desktop(stream.into()).unwrap();
-        let (datagram, _peer) = std::os::unix::net::UnixDatagram::pair().unwrap();
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let file = std::fs::File::open("/dev/null").unwrap();
-        for other in [OwnedFd::from(datagram), tcp.into(), file.into()] {
-            assert!(matches!(desktop(other), Err(AttachError::NotASocket)));
+impl Drop for Hkd {
+    fn drop(&mut self) {
+        if let Some(desktop) = self.descriptor.take() {
+            hang_up(&desktop);
         }
     }
 }

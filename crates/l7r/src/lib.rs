@@ -16,7 +16,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `listen` | accepts, within limits; ends everything on a stop |
-//! | `seats` | how many connections one address and one login may keep |
+//! | `seats` | how many connections one address and one login may keep, and who gives way |
 //! | `tls`, `certificate` | the TLS side; reads a new certificate without a restart |
 //! | `visitor` | one client: its requests in, its answers out |
 //! | `serve` | which request gets which answer |
@@ -25,6 +25,7 @@
 //! | `attach` | the conversation with hkd ([`wire::attach`]) |
 //! | `connect` | from `connect_to_vm` to the relay |
 //! | `presence` | tells the api who is attached, and hears when to end |
+//! | `desktop` | a desktop's socket, which may send bytes and nothing else |
 //! | `relay` | carries bytes |
 //!
 //! A relay needs neither api nor hkd. The end of the l7r ends its connections, never a session:
@@ -34,6 +35,7 @@ mod ask;
 mod attach;
 mod certificate;
 mod connect;
+mod desktop;
 mod limits;
 mod listen;
 mod pace;

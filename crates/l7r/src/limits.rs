@@ -14,8 +14,8 @@ const DESCRIPTORS_ASIDE: usize = 64;
 /// Times and numbers. The defaults are for production; tests shorten them.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once; more wait in the kernel's queue. Those that have not said who they are
-    /// have half of it at most.
+    /// Connections at once. Those that have not said who they are have half of it at most; where there
+    /// is no place, the longest of whoever has most of them gives way to a new one.
     pub connections: usize,
     /// Connections at once from one address or IPv6 /64 that have not said who they are; an IPv6 /48
     /// has four times as many.
@@ -43,6 +43,8 @@ pub struct Limits {
     pub progress_most: Duration,
     /// After the client has closed, for what the desktop still has to say.
     pub linger: Duration,
+    /// For a client to take what is sent to it, or to answer that it is still there.
+    pub dead: Duration,
     /// The first pause before the api is asked again; it doubles up to sixty times this.
     pub reconnect: Duration,
     /// How often the certificate's files are looked at.
@@ -65,6 +67,7 @@ impl Default for Limits {
             progress_least: Duration::from_secs(1),
             progress_most: Duration::from_secs(2),
             linger: Duration::from_secs(2),
+            dead: Duration::from_mins(2),
             reconnect: Duration::from_millis(500),
             reload: Duration::from_secs(1),
         }

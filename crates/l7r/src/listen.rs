@@ -66,18 +66,27 @@ pub(crate) async fn listen(
     });
     tracing::info!(address = %listener.local_addr()?, connections, "listening for clients");
     let next = || async {
-        let permits = (free(&room).await, free(&strangers).await);
-        (permits, accept(&listener).await)
+        loop {
+            let (stream, address) = accept(&listener).await;
+            // One address beyond its share is dropped without a word: a word costs a handshake.
+            if !seats.admits(address) {
+                continue;
+            }
+            let places = (place(&room, &seats).await, place(&strangers, &seats).await);
+            if let Some(seat) = seats.take(address) {
+                return (places, seat, stream, address);
+            }
+        }
     };
-    while let Some(((place, permit), (stream, address))) =
+    while let Some(((place, permit), seat, stream, address)) =
         shutdown.run_until_cancelled(next()).await
     {
-        // One address beyond its share is dropped without a word: a word costs a handshake.
-        let Some(seat) = seats.take(address) else { continue };
+        let gives_way = seat.gives_way().clone();
         let stranger = Stranger::new(seat, permit);
         let client = client(stream, address, stranger, acceptor.clone(), Arc::clone(&shared));
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
+            let client = gives_way.run_until_cancelled(client);
             shutdown.run_until_cancelled(client).await;
             drop(place);
         });
@@ -90,8 +99,13 @@ pub(crate) async fn listen(
     Ok(())
 }
 
-/// A place, once there is one.
-async fn free(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+/// A place, once there is one. Where there is none, a stranger gives way; where there is no stranger,
+/// everybody here has said who they are, and is waited for.
+async fn place(places: &Arc<Semaphore>, seats: &Strangers) -> OwnedSemaphorePermit {
+    if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+        return place;
+    }
+    seats.make_room();
     Arc::clone(places).acquire_owned().await.expect("nobody closes the semaphore")
 }
 
@@ -125,7 +139,7 @@ async fn client(
     acceptor: TlsAcceptor,
     shared: Arc<Shared>,
 ) {
-    if notice_the_dead(&stream).is_err() {
+    if notice_the_dead(&stream, shared.limits.dead).is_err() {
         return;
     }
     // Each stage is boxed, so that a connection that relays for hours no longer holds what the
@@ -139,12 +153,14 @@ async fn client(
     }
 }
 
-/// Small packets at once, and a peer that vanished is noticed within two minutes.
-fn notice_the_dead(stream: &TcpStream) -> io::Result<()> {
+/// Small packets at once, and a peer that vanished is noticed, whether or not there is something to
+/// send to it. One that is there and takes nothing is no better: the system would wait for it for ever.
+fn notice_the_dead(stream: &TcpStream, dead: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, Duration::from_mins(1))?;
     sockopt::set_tcp_keepintvl(stream, Duration::from_secs(15))?;
     sockopt::set_tcp_keepcnt(stream, 4)?;
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(dead.as_millis()).unwrap_or(u32::MAX))?;
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! Nothing is parsed. A buffer is taken when a side is readable and given back when it is drained,
 //! so that an idle connection holds none; a side that does not read stops the reading of the other,
-//! so that a slow or endless peer makes nothing grow. Each direction is a small machine:
+//! so that a slow or endless peer makes nothing grow. Nor is a relay held by a side that takes nothing:
+//! the other's end is looked for meanwhile. Each direction is a small machine:
 //!
 //! ```text
 //!            readable               read n > 0
@@ -20,12 +21,15 @@ use std::{
     time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::{TcpStream, UnixStream},
-    time::timeout,
+    net::TcpStream,
+    time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::server::TlsStream;
+
+use crate::desktop::Desktop;
 
 /// The size of a buffer, in bytes.
 const BUFFER: usize = 64 * 1024;
@@ -61,15 +65,16 @@ pub(crate) enum End {
 }
 
 /// Carries bytes until one side ends; `first` are the client's that were read before. When the
-/// client ends, what the desktop still says is carried for `linger` at most.
+/// client ends, what the desktop still says is carried for `linger` at most, and so long may a desktop
+/// that takes nothing hide that.
 pub(crate) async fn relay(
     client: TlsStream<TcpStream>,
-    desktop: UnixStream,
+    desktop: Desktop,
     first: Vec<u8>,
     pool: &Pool,
     linger: Duration,
 ) -> End {
-    let mut both = Both { client, desktop, down_first: false };
+    let mut both = Both { client, desktop, down_first: false, linger, stalled: None };
     let first = Held { at: 0, end: first.len(), bytes: first };
     let mut up = Way { held: Some(first), hot: true, deaf: false };
     let mut down = Way { held: None, hot: true, deaf: false };
@@ -93,10 +98,13 @@ pub(crate) async fn relay(
 /// The two sides.
 struct Both {
     client: TlsStream<TcpStream>,
-    desktop: UnixStream,
+    desktop: Desktop,
     /// Each goes first in turn: a flood one way uses up what a task may do at a time, and must not
     /// starve the other way.
     down_first: bool,
+    linger: Duration,
+    /// While the desktop takes nothing: when to look next whether the client is there still.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 /// One direction.
@@ -142,11 +150,17 @@ impl Both {
         loop {
             if way.deaf {
                 way.drop_held(pool);
-            } else if ready!(way.poll_drain(cx, &mut self.desktop, pool)).is_err() {
-                // The desktop takes no more. It may still speak, and the way down reads its end; but
-                // it may also be silent for ever, so the client's end must be seen here.
-                way.deaf = true;
-                continue;
+            } else {
+                match way.poll_drain(cx, &mut self.desktop, pool) {
+                    Poll::Pending => return self.poll_stalled(cx),
+                    Poll::Ready(Ok(())) => self.stalled = None,
+                    // The desktop takes no more. It may still speak, and the way down reads its end;
+                    // but it may also be silent for ever, so the client's end must be seen here.
+                    Poll::Ready(Err(_)) => {
+                        way.deaf = true;
+                        continue;
+                    }
+                }
             }
             if !way.hot {
                 let Ok(()) = ready!(self.client.get_ref().0.poll_read_ready(cx)) else {
@@ -159,6 +173,19 @@ impl Both {
                 Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(End::Client),
             }
         }
+    }
+
+    /// The desktop takes nothing, so the client is not read; its end is looked for now and then.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let linger = self.linger;
+        let look = self.stalled.get_or_insert_with(|| Box::pin(sleep(linger)));
+        while look.as_mut().poll(cx).is_ready() {
+            if hung_up(self.client.get_ref().0) {
+                return Poll::Ready(End::Client);
+            }
+            look.set(sleep(linger));
+        }
+        Poll::Pending
     }
 
     /// From the desktop to the client.
@@ -187,6 +214,14 @@ impl Both {
             }
         }
     }
+}
+
+/// Whether the client has closed its end or its connection broke, whatever is left to read.
+fn hung_up(client: &TcpStream) -> bool {
+    let mut asked = [PollFd::new(client, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // An error is none that the next read would not tell.
+    poll(&mut asked, Some(&now)).is_ok_and(|found| found > 0)
 }
 
 impl Way {

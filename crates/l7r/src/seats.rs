@@ -3,13 +3,20 @@
 //! A stranger takes a seat of its address. A client that has said who it is gives that back and takes
 //! one of its login; so a whole office behind one address works, and neither a machine that opens
 //! connections and says nothing nor a user with a password takes more than a share.
+//!
+//! Where all places are taken, by machines enough, somebody gives way to who comes: the stranger that
+//! has been there longest, of the network that has most of them. So those who are quick to say who
+//! they are get in, however many say nothing.
 
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{HashMap, VecDeque},
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
 };
+
+use tokio_util::sync::CancellationToken;
 
 /// The longest part of a login that is told apart.
 const ACCOUNT_LENGTH: usize = 64;
@@ -29,6 +36,25 @@ type Taken<K> = Arc<Mutex<HashMap<K, usize>>>;
 pub(crate) struct Strangers {
     most: usize,
     taken: Taken<Network>,
+    lines: Arc<Mutex<Lines>>,
+}
+
+/// Who is there, by address or IPv6 /48, those who came first at the front.
+#[derive(Debug, Default)]
+struct Lines {
+    /// How many have come.
+    turn: u64,
+    waiting: HashMap<Network, VecDeque<(u64, CancellationToken)>>,
+}
+
+/// A stranger's seat. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct StrangersSeat {
+    _seat: Seat<Network>,
+    line: Network,
+    turn: u64,
+    lines: Arc<Mutex<Lines>>,
+    gives_way: CancellationToken,
 }
 
 /// The seats of all logins.
@@ -48,12 +74,44 @@ pub(crate) struct Seat<K: Eq + Hash> {
 impl Strangers {
     /// So many for each address and each IPv6 /64.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, taken: Taken::default() }
+        Self { most, taken: Taken::default(), lines: Arc::default() }
+    }
+
+    /// Whether there is a seat left for an address.
+    pub(crate) fn admits(&self, address: IpAddr) -> bool {
+        let counts = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        is_free(&counts, &self.shares(address))
     }
 
     /// A seat, if there is one left.
-    pub(crate) fn take(&self, address: IpAddr) -> Option<Seat<Network>> {
-        let shares = match address.to_canonical() {
+    pub(crate) fn take(&self, address: IpAddr) -> Option<StrangersSeat> {
+        let shares = self.shares(address);
+        let (line, _) = *shares.last()?;
+        let seat = Seat::take(&self.taken, shares)?;
+        let gives_way = CancellationToken::new();
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.turn += 1;
+        let turn = lines.turn;
+        lines.waiting.entry(line).or_default().push_back((turn, gives_way.clone()));
+        let lines = Arc::clone(&self.lines);
+        Some(StrangersSeat { _seat: seat, line, turn, lines, gives_way })
+    }
+
+    /// Has one give way: of the longest line the first, of lines of one length the one who came first.
+    pub(crate) fn make_room(&self) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let longest = lines
+            .waiting
+            .iter_mut()
+            .max_by_key(|(_, line)| (line.len(), Reverse(line.front().map(|(turn, _)| *turn))));
+        if let Some((_, gives_way)) = longest.and_then(|(_, line)| line.pop_front()) {
+            gives_way.cancel();
+        }
+    }
+
+    /// What an address counts for, the widest last, and how many each may have.
+    fn shares(&self, address: IpAddr) -> Vec<(Network, usize)> {
+        match address.to_canonical() {
             // One machine has all of a /64, and one subscriber may have all of a /48.
             IpAddr::V6(address) => {
                 vec![
@@ -62,8 +120,26 @@ impl Strangers {
                 ]
             }
             v4 @ IpAddr::V4(_) => vec![(Network(v4, 32), self.most)],
-        };
-        Seat::take(&self.taken, shares)
+        }
+    }
+}
+
+impl StrangersSeat {
+    /// Cancelled when this one is to give way.
+    pub(crate) fn gives_way(&self) -> &CancellationToken {
+        &self.gives_way
+    }
+}
+
+impl Drop for StrangersSeat {
+    fn drop(&mut self) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = lines.waiting.get_mut(&self.line) {
+            line.retain(|(turn, _)| *turn != self.turn);
+            if line.is_empty() {
+                lines.waiting.remove(&self.line);
+            }
+        }
     }
 }
 
@@ -83,7 +159,7 @@ impl<K: Eq + Hash + Clone> Seat<K> {
     /// A seat that counts for each of these, none of which may have more than its share.
     fn take(taken: &Taken<K>, shares: Vec<(K, usize)>) -> Option<Self> {
         let mut counts = taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if shares.iter().any(|(of, most)| counts.get(of).is_some_and(|count| count >= most)) {
+        if !is_free(&counts, &shares) {
             return None;
         }
         let of: Vec<K> = shares.into_iter().map(|(of, _)| of).collect();
@@ -106,6 +182,10 @@ impl<K: Eq + Hash> Drop for Seat<K> {
             }
         }
     }
+}
+
+fn is_free<K: Eq + Hash>(counts: &HashMap<K, usize>, shares: &[(K, usize)]) -> bool {
+    !shares.iter().any(|(of, most)| counts.get(of).is_some_and(|count| count >= most))
 }
 
 fn network(address: Ipv6Addr, length: u8) -> Network {
@@ -150,6 +230,35 @@ mod tests {
         assert!(at(8).is_none());
         drop(seats.take(address("2001:db8:2::1")).unwrap());
         drop(taken);
+        assert!(seats.taken.lock().unwrap().is_empty());
+    }
+
+    /// Of whoever has most, the one that has been there longest gives way, and nobody twice.
+    #[test]
+    fn the_longest_of_the_most_gives_way() {
+        let seats = Strangers::new(9);
+        let at = |text: &str| seats.take(address(text)).unwrap();
+        let alone = at("192.0.2.1");
+        // Networks of one site are one.
+        let site = [at("2001:db8:1:1::1"), at("2001:db8:1:2::1"), at("2001:db8:1:3::1")];
+        let pair = [at("192.0.2.2"), at("192.0.2.2")];
+        let gone = || {
+            let of = |seats: &[StrangersSeat]| -> String {
+                seats
+                    .iter()
+                    .map(|it| if it.gives_way().is_cancelled() { '1' } else { '0' })
+                    .collect()
+            };
+            [of(&site), of(&pair), of(std::slice::from_ref(&alone))].join(" ")
+        };
+        for expected in ["100 00 0", "110 00 0", "110 10 0", "110 10 1", "111 10 1", "111 11 1"] {
+            // Of those with as many as others, the first that came is the first to go.
+            seats.make_room();
+            assert_eq!(gone(), expected);
+        }
+        seats.make_room();
+        drop((alone, site, pair));
+        assert!(seats.lines.lock().unwrap().waiting.is_empty());
         assert!(seats.taken.lock().unwrap().is_empty());
     }
 

@@ -19,7 +19,7 @@ use wire::head::{Request, RequestError, RequestReader, Response};
 
 use crate::{
     Limits,
-    seats::{Logins, Network, Seat},
+    seats::{Logins, Seat, StrangersSeat},
 };
 
 /// How much a client may send while it waits for an answer; it is not read further then.
@@ -28,13 +28,13 @@ const EARLY_MAX: usize = 16 * 1024;
 /// What a client that has not said who it is takes up.
 #[derive(Debug)]
 pub(crate) struct Stranger {
-    _seat: Seat<Network>,
+    _seat: StrangersSeat,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Stranger {
     /// A seat of its address, and a place among all strangers.
-    pub(crate) fn new(seat: Seat<Network>, permit: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(seat: StrangersSeat, permit: OwnedSemaphorePermit) -> Self {
         Self { _seat: seat, _permit: permit }
     }
 }

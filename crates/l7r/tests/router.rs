@@ -7,6 +7,12 @@
 mod client;
 #[path = "router/connect.rs"]
 mod connect;
+#[path = "router/crowd.rs"]
+mod crowd;
+#[path = "router/family.rs"]
+mod family;
+#[path = "router/hostile.rs"]
+mod hostile;
 #[path = "router/relay.rs"]
 mod relay;
 #[path = "router/requests.rs"]

@@ -1,6 +1,10 @@
 //! A TLS client that sees where records begin and end.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion,
@@ -10,7 +14,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -83,6 +87,19 @@ impl Client {
         versions: &[&'static SupportedProtocolVersion],
         alpn: &[&[u8]],
     ) -> io::Result<Self> {
+        Self::on(TcpStream::connect(address).await?, versions, alpn).await
+    }
+
+    /// A client of today at an address of its own.
+    pub(crate) async fn at(source: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
+        Self::on(knock(source, address).await?, rustls::ALL_VERSIONS, &[]).await
+    }
+
+    async fn on(
+        inner: TcpStream,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&[u8]],
+    ) -> io::Result<Self> {
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
@@ -90,7 +107,6 @@ impl Client {
             .with_custom_certificate_verifier(Arc::new(Anyone))
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        let inner = TcpStream::connect(address).await?;
         inner.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").unwrap();
         let connecting = TlsConnector::from(Arc::new(config)).connect(name, inner);
@@ -133,4 +149,11 @@ impl Client {
     pub(crate) fn certificate(&self) -> CertificateDer<'static> {
         self.stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
     }
+}
+
+/// A TCP connection from an address of this machine.
+pub(crate) async fn knock(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    socket.connect(address).await
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A client on its desktop, past the greeting.
-async fn attached(stage: &Stage) -> (Client, Peer, UnixStream) {
+pub(crate) async fn attached(stage: &Stage) -> (Client, Peer, UnixStream) {
     let mut client = Client::new(stage.address).await;
     client.send(&recorded("libc-connect.http")).await;
     let (mut api, hkd) = stage.grant().await;
@@ -30,7 +30,7 @@ async fn attached(stage: &Stage) -> (Client, Peer, UnixStream) {
 }
 
 /// Both directions work.
-async fn works(client: &mut Client, desktop: &mut UnixStream) {
+pub(crate) async fn works(client: &mut Client, desktop: &mut UnixStream) {
     client.send(b"key").await;
     let mut bytes = [0; 3];
     soon("a key", desktop.read_exact(&mut bytes)).await.unwrap();
@@ -99,7 +99,7 @@ async fn much_in_both_directions_arrives_whole() {
 }
 
 /// Writes until nothing is taken any more; how much was.
-async fn fill(to: &mut (impl AsyncWrite + Unpin)) -> usize {
+pub(crate) async fn fill(to: &mut (impl AsyncWrite + Unpin)) -> usize {
     let block = vec![7; 65_536];
     let mut taken = 0;
     while let Ok(written) = timeout(Duration::from_millis(300), to.write(&block)).await {

@@ -39,7 +39,7 @@ pub(crate) struct Stage {
     pub(crate) address: SocketAddr,
     pub(crate) folder: TempDir,
     api: Option<UnixListener>,
-    hkd: UnixListener,
+    hkd: Option<UnixListener>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) l7r: JoinHandle<Result<(), L7rError>>,
 }
@@ -72,7 +72,7 @@ impl Stage {
         let address = listener.local_addr().unwrap();
         let (api_socket, hkd_socket) = (folder.path().join("api"), folder.path().join("hkd"));
         let api = Some(UnixListener::bind(&api_socket).unwrap());
-        let hkd = UnixListener::bind(&hkd_socket).unwrap();
+        let hkd = Some(UnixListener::bind(&hkd_socket).unwrap());
         let shutdown = CancellationToken::new();
         let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
         let ssl_dir = folder.path().join("ssl");
@@ -92,7 +92,7 @@ impl Stage {
 
     /// The next conversation with hkd.
     pub(crate) async fn hkd(&self) -> Peer {
-        Peer::accept(&self.hkd).await
+        Peer::accept(self.hkd.as_ref().unwrap()).await
     }
 
     /// The api goes away.
@@ -109,6 +109,11 @@ impl Stage {
     /// hkd goes away.
     pub(crate) fn hkd_stops(&self) {
         std::fs::remove_file(self.folder.path().join("hkd")).unwrap();
+    }
+
+    /// The two services, to be played by somebody else.
+    pub(crate) fn services(&mut self) -> (UnixListener, UnixListener) {
+        (self.api.take().unwrap(), self.hkd.take().unwrap())
     }
 
     /// Api and hkd say yes to a client that wants to connect; the desktop listens.
@@ -134,6 +139,10 @@ pub(crate) fn attach(parameters: Parameters) -> Answer {
 impl Peer {
     async fn accept(listener: &UnixListener) -> Self {
         let (stream, _) = soon("a conversation", listener.accept()).await.unwrap();
+        Self::new(stream)
+    }
+
+    pub(crate) fn new(stream: UnixStream) -> Self {
         Self { stream, decoder: Decoder::default() }
     }
 
@@ -149,6 +158,12 @@ impl Peer {
                 read => self.decoder.push(&bytes[..read]),
             }
         }
+    }
+
+    /// Hears until the l7r closes, however long that takes.
+    pub(crate) async fn patiently(&mut self) {
+        let mut bytes = [0; 1024];
+        while let Ok(1..) = self.stream.read(&mut bytes).await {}
     }
 
     pub(crate) async fn hear<T: DeserializeOwned>(&mut self) -> T {

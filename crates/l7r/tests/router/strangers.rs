@@ -1,6 +1,6 @@
 //! Those who do not say who they are, handshakes, and certificates.
 
-use std::{fs, time::Duration};
+use std::{collections::VecDeque, fs, net::Ipv4Addr, time::Duration};
 
 use l7r::Limits;
 use rustls::version::{TLS12, TLS13};
@@ -94,17 +94,33 @@ async fn a_login_beyond_its_share_counts_as_a_stranger() {
     soon("a free seat", again).await;
 }
 
+/// Strangers have half of the room. Where they have taken it, one of them gives way to who comes: of
+/// the address that has most, the one that has been there longest. Who has said who they are stay.
 #[tokio::test]
-async fn strangers_have_half_of_the_room() {
-    let stage = Stage::with(Limits { connections: 4, ..quick() });
-    let mut first = Client::new(stage.address).await;
-    let _second = Client::new(stage.address).await;
-    let mut third = Box::pin(Client::new(stage.address));
-    let waited = tokio::time::timeout(Duration::from_millis(200), &mut third).await;
-    assert!(waited.is_err(), "a third stranger was let in");
-    lists(&stage, &mut first).await;
-    third.await;
-    lists(&stage, &mut first).await;
+async fn whoever_has_most_gives_way_to_who_comes() {
+    let stage = Stage::with(Limits { connections: 8, ..quick() });
+    let [crowd, good] = [[127, 0, 0, 2], [127, 0, 0, 3]].map(Ipv4Addr::from);
+    let mut known = Client::at(crowd, stage.address).await.unwrap();
+    lists(&stage, &mut known).await;
+    let mut others = VecDeque::new();
+    for _ in 0..4 {
+        others.push_back(Client::at(crowd, stage.address).await.unwrap());
+    }
+    // A place for each who comes, though all were taken.
+    for _ in 0..3 {
+        let mut client = Client::at(good, stage.address).await.unwrap();
+        assert_eq!(others.pop_front().unwrap().ending().await, Ending::Cut);
+        lists(&stage, &mut client).await;
+        others.push_back(Client::at(crowd, stage.address).await.unwrap());
+        drop(client);
+    }
+    // Even one that says nothing outlasts a crowd that has more than it.
+    let mut quiet = Client::at(good, stage.address).await.unwrap();
+    for _ in 0..20 {
+        others.push_back(Client::at(crowd, stage.address).await.unwrap());
+    }
+    lists(&stage, &mut quiet).await;
+    lists(&stage, &mut known).await;
 }
 
 #[tokio::test]
