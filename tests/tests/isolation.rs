@@ -429,3 +429,38 @@ fn a_setuid_file_of_a_desktop_is_nothing_on_the_host() {
     }
     world.end();
 }
+
+/// A VM may start in another slot with its files intact, and two running VMs share no id.
+#[test]
+fn files_are_intact_in_another_slot() {
+    let world = World::start(Database::Sqlite);
+    world.qa("config set vm.overlay.persistent=1");
+    for (user, vm) in [("ada", "desk"), ("bob", "den")] {
+        world.add_user(user);
+        world.add_vm(vm, user);
+    }
+    let slot = |vm: &str| world.inside(vm, "cut -c1-40 /proc/self/uid_map");
+    let files = |vm: &str| {
+        world.inside(
+            vm,
+            "stat -c '%n %U %G %u %a' /etc/mine /home/ada /home/ada/mine; cat /etc/mine",
+        )
+    };
+    world.qa("vm start -f name=desk --wait");
+    let first = slot("desk");
+    world
+        .inside("desk", "echo kept >/etc/mine && chown ada:mail /etc/mine && chmod 4711 /etc/mine");
+    world.try_in_session("desk", "ada", "echo hers >mine").expect("a file in the home");
+    let before = files("desk");
+    world.qa("vm stop -f name=desk --wait");
+    world.qa("vm start -f name=den --wait");
+    assert_eq!(slot("den"), first, "the lowest free slot");
+    world.qa("vm start -f name=desk --wait");
+    assert_ne!(slot("desk"), first);
+    assert_eq!(files("desk"), before);
+    assert_eq!(world.try_in_session("desk", "ada", "cat mine").as_deref(), Ok("hers"));
+    // What was made to last goes with its VM.
+    world.qa("vm stop --wait --force");
+    world.qa("vm del --force");
+    world.end();
+}

@@ -136,7 +136,9 @@ fn open_at(folder: &File, name: &str, flags: OFlags) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::{
+        collections::BTreeMap,
         fs,
         os::unix::fs::{PermissionsExt as _, symlink},
     };
@@ -187,6 +189,57 @@ mod tests {
         assert_eq!(fs::read_to_string(&precious).unwrap(), "dear");
         assert_eq!(claim(&slots, &run).unwrap(), Some(0));
         assert_eq!(fs::metadata(&slots).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    /// What happens to a run directory.
+    #[derive(Clone, Copy, Debug)]
+    enum Deed {
+        Claim,
+        Release,
+        /// It goes without giving anything back, as when a machine is cleaned by hand.
+        Vanish,
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// Two running VMs never share an id, of whatever installation they are and however they end.
+        #[test]
+        fn no_two_share_an_id(
+            deeds in prop::collection::vec(
+                (0..6_usize, prop::sample::select(vec![Deed::Claim, Deed::Release, Deed::Vanish])),
+                1..60,
+            )
+        ) {
+            let place = tempfile::tempdir().unwrap();
+            let slots = place.path().join("slots");
+            let mut held: BTreeMap<usize, u32> = BTreeMap::new();
+            for (who, deed) in deeds {
+                let run = place.path().join(who.to_string());
+                match deed {
+                    Deed::Claim => {
+                        fs::create_dir_all(&run).unwrap();
+                        let slot = claim(&slots, &run).unwrap().unwrap();
+                        prop_assert!(held.insert(who, slot).is_none_or(|before| before == slot));
+                    }
+                    // A slot that it does not hold is not its to give back.
+                    Deed::Release => {
+                        for slot in 0..6 {
+                            release(&slots, slot, &run).unwrap();
+                        }
+                        held.remove(&who);
+                    }
+                    Deed::Vanish => {
+                        let _ = fs::remove_dir(&run);
+                        held.remove(&who);
+                    }
+                }
+                let ids = held.values().map(|slot| base_of(*slot)..base_of(*slot) + IDS);
+                let mut ids: Vec<_> = ids.collect();
+                ids.sort_by_key(|range| range.start);
+                prop_assert!(ids.windows(2).all(|pair| pair[0].end <= pair[1].start), "{ids:?}");
+            }
+        }
     }
 
     #[test]
