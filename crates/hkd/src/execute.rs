@@ -20,10 +20,11 @@ use crate::{
         mount::{Bind, IdMap},
         slots,
     },
-    node::Node,
+    node::{Node, Problem},
     observe::{self, Observation},
     plan::Step,
     record::Record,
+    storage,
 };
 
 /// Why a step was not done.
@@ -81,6 +82,10 @@ pub fn execute(
         Step::MountRoot => mount_root(node, known(seen)?)?,
         Step::MountHome => mount_home(node, work.ok_or(StepError::Changed)?, known(seen)?)?,
         Step::AllowNetwork => {
+            if node.has_problem(Problem::Network) {
+                linux.ensure_network(&node.bridge)?;
+                node.set_problem(Problem::Network, None);
+            }
             let source = known(seen)?.source();
             linux.allow(&source)?;
             node.allowed().insert(node.names.link(source.vm));
@@ -197,6 +202,8 @@ fn mount_home(node: &Node, work: &Work, record: &Record) -> Result<(), StepError
     let home = node.layout.home(vm);
     let (uid, gid) = record.owner;
     let map = IdMap::one(slots::base_of(record.slot), uid, gid)?;
+    storage::homes::ready(linux, &node.layout.homefs, &node.installation, node.are_homes_used())?;
+    node.homes_are_used();
     linux.make_owned_folder(&home, 0, 0, 0o755)?;
     linux.make_owned_folder(&home.join(&work.user.login), uid, gid, 0o700)?;
     let to = node.directory(vm).join("home");

@@ -31,7 +31,7 @@ use std::{
 pub use error::{Error, Result};
 
 use btrfs::Subvolume;
-use file::Hold;
+use file::{Hold, Volume};
 use firewall::{Network, Source};
 use lxc::{Container, End, Monitor};
 use mount::Bind;
@@ -52,6 +52,12 @@ pub trait Linux: Debug + Send + Sync {
     fn make_folder(&self, path: &Path, mode: u32) -> Result<()>;
     /// Makes a folder that belongs to a user; one that is there is left alone.
     fn make_owned_folder(&self, path: &Path, uid: u32, gid: u32, mode: u32) -> Result<()>;
+    /// Makes a folder root's alone. A link to one is refused.
+    fn keep_to_root(&self, path: &Path) -> Result<()>;
+    /// Where a path leads when every link in it is followed, as far as it is there.
+    fn real_path(&self, path: &Path) -> Result<PathBuf>;
+    /// What the volume that holds a path lets files do.
+    fn volume(&self, path: &Path) -> Result<Volume>;
     /// Lets the root of a container, and nobody else but root, pass through a folder: its group
     /// becomes the first id of the container's slot, which no account of the host has.
     fn let_in(&self, path: &Path, base_id: u32) -> Result<()>;

@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::Ipv4Addr,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub enum Problem {
     /// The database is an old one.
     OlderDatabase,
+    /// The bridge and the firewall could not be made.
+    Network,
     /// The firewall is not as it was set.
     Firewall,
     /// What all VMs share cannot be made enough for them.
@@ -38,6 +43,10 @@ pub enum Problem {
     Settings,
     /// The storage is less protected than it could be.
     Storage,
+    /// The storage of the images does not answer.
+    Images,
+    /// The storage of the homes does not answer, or is not there.
+    Homes,
 }
 
 /// A host.
@@ -76,6 +85,8 @@ pub struct Node {
     problems: Mutex<BTreeMap<Problem, String>>,
     /// The VMs whose agent is ready, for those who want to attach.
     ready: Mutex<HashMap<VmId, Run>>,
+    /// Homes were made before, or their folder was marked.
+    homes_used: AtomicBool,
 }
 
 impl std::fmt::Debug for Node {
@@ -170,6 +181,7 @@ impl Node {
             allowed: Mutex::default(),
             problems: Mutex::default(),
             ready: Mutex::default(),
+            homes_used: AtomicBool::new(false),
         }
     }
 
@@ -218,6 +230,11 @@ impl Node {
         }
     }
 
+    /// Whether something is wrong.
+    pub fn has_problem(&self, problem: Problem) -> bool {
+        held(&self.problems).contains_key(&problem)
+    }
+
     /// What is wrong with this host, one sentence each.
     pub fn problems(&self) -> Vec<String> {
         held(&self.problems).values().cloned().collect()
@@ -233,6 +250,16 @@ impl Node {
                     .to_owned(),
             ),
         );
+    }
+
+    /// Whether the folder of homes must be marked as such.
+    pub fn are_homes_used(&self) -> bool {
+        self.homes_used.load(Ordering::Relaxed)
+    }
+
+    /// From now on the folder of homes is marked, or is not the one.
+    pub fn homes_are_used(&self) {
+        self.homes_used.store(true, Ordering::Relaxed);
     }
 
     /// Whether a run of a VM has a ready agent.

@@ -1,7 +1,7 @@
 //! The daemon from its start to its end.
 
 use std::{
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -21,7 +21,7 @@ use crate::{
     linux::{self, Linux, firewall::Network, names::Names, real::Real},
     node::{Clock, Node, Parts, PerStart, Problem},
     reconcile::{self, Reconciler},
-    storage::{Driver, btrfs::Btrfs},
+    storage::{self, Driver, btrfs::Btrfs},
 };
 
 /// What the daemon is started with.
@@ -113,16 +113,18 @@ pub async fn run(
     let (machine, roots, folders, owner) =
         (Arc::clone(&linux), Arc::clone(&driver), layout.clone(), installation.clone());
     let shape = bridge.clone();
-    let _alone = tokio::task::spawn_blocking(move || -> Result<linux::Lock, StartError> {
+    let prepared = tokio::task::spawn_blocking(move || -> Result<Prepared, StartError> {
         let alone = prepare(machine.as_ref(), roots.as_ref(), &folders, &owner)?;
-        machine.ensure_network(&shape)?;
-        Ok(alone)
+        // Without it what runs goes on, and what is to start says why it does not.
+        let network = machine.ensure_network(&shape).err();
+        Ok(Prepared { alone, network, weaknesses: weaknesses(machine.as_ref(), &folders)? })
     })
     .await
     .map_err(|panicked| linux::Error::Unexpected {
         what: "preparing the host".to_owned(),
         why: panicked.to_string(),
     })??;
+    let Prepared { alone: _alone, network: unmade, weaknesses } = prepared;
     let heavy = usize::try_from(settings.number("hkd.starting.max")?).unwrap_or(1);
     let parts = Parts {
         host: host.id,
@@ -147,6 +149,10 @@ pub async fn run(
     let wake = node.store.wake();
     let short = node.linux.raise_limits().err();
     node.set_problem(Problem::Limits, short.map(|error| format!("{error}: desktops may lack it")));
+    node.set_problem(Problem::Network, unmade.map(|error| format!("there is no network: {error}")));
+    let weak = (!weaknesses.is_empty()).then(|| weaknesses.join("; "));
+    node.set_problem(Problem::Storage, weak);
+    storage::homes::look(&node, node.store.any_started().await?).await;
     let reconciler = Reconciler::new(Arc::clone(&node), config.file);
     ready();
     tracing::info!(host = %node.name, "hkd works");
@@ -188,8 +194,12 @@ fn prepare(
     layout: &Layout,
     installation: &str,
 ) -> Result<linux::Lock, StartError> {
+    let allowed = linux.real_path(&layout.allowed)?;
     for (key, path) in layout.storage() {
-        if !path.starts_with(&layout.allowed) {
+        let upwards = path.components().any(|part| part == Component::ParentDir);
+        let inside = path.starts_with(&layout.allowed) && !upwards;
+        // Who writes rows, or the folder of images, must not lead root elsewhere by a link.
+        if !inside || !linux.real_path(path)?.starts_with(&allowed) {
             return Err(StartError::Outside {
                 key,
                 path: path.display().to_string(),
@@ -208,11 +218,40 @@ fn prepare(
     for path in layout.owned() {
         linux.make_folder(path, 0o700)?;
     }
-    // One that is there, such as a mount whose server takes root for nobody, is left as it is.
-    linux.make_folder(&layout.homefs, 0o700)?;
     driver.usable(layout)?;
     ours(linux, &layout.owner(), installation)?;
     Ok(alone)
+}
+
+/// In what the storage of this host is less protected than it could be.
+fn weaknesses(linux: &dyn Linux, layout: &Layout) -> Result<Vec<String>, StartError> {
+    let mut found = Vec::new();
+    for path in layout.owned() {
+        if let Err(error) = linux.keep_to_root(path) {
+            found.push(format!("{error}: programs of images can be reached there"));
+        }
+        let volume = linux.volume(path)?;
+        let lacks: Vec<&str> = [(volume.set_user_id, "nosuid"), (volume.devices, "nodev")]
+            .into_iter()
+            .filter_map(|(lacks, word)| lacks.then_some(word))
+            .collect();
+        if !lacks.is_empty() {
+            let (path, lacks) = (path.display(), lacks.join(","));
+            found.push(format!(
+                "the volume of {path} is mounted without {lacks}: mount it with these"
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// What came of preparing the machine.
+struct Prepared {
+    /// Held as long as this daemon runs.
+    alone: linux::Lock,
+    /// Why there is no network.
+    network: Option<linux::Error>,
+    weaknesses: Vec<String>,
 }
 
 fn ours(linux: &dyn Linux, owner: &Path, installation: &str) -> Result<(), StartError> {

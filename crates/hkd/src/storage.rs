@@ -3,6 +3,7 @@
 //! A driver is a few operations. Everything else is shared by all of them.
 
 pub mod btrfs;
+pub mod homes;
 
 use std::{fmt::Debug, path::PathBuf};
 

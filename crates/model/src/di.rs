@@ -109,9 +109,8 @@ impl FromStr for Name {
 }
 
 /// The ends of file names that an image may have.
-pub const ARCHIVES: &[&str] = &[
-    ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst",
-];
+pub const ARCHIVES: &[&str] =
+    &[".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst"];
 
 #[cfg(test)]
 mod tests {

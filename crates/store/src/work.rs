@@ -11,7 +11,7 @@ use model::{
 };
 
 use crate::{
-    database::{Store, snapshot},
+    database::{Store, read, snapshot},
     desired::DesiredRow,
     dis::DiRow,
     error::{Error, Result},
@@ -39,6 +39,13 @@ pub struct Work {
 }
 
 impl Store {
+    /// Whether any VM was ever started, on whichever host.
+    pub async fn any_started(&self) -> Result<bool> {
+        const COUNT: &str = "SELECT COUNT(*) FROM vm_desired WHERE run > 0";
+        let count: i64 = read!(self, on => sqlx::query_scalar(COUNT).fetch_one(on).await)?;
+        Ok(count > 0)
+    }
+
     /// All VMs that a host is named for or has seen, in the order of their ids, as of one moment.
     pub async fn host_work(&self, host: HostId) -> Result<Vec<Work>> {
         const DESIRED: &str = "SELECT vm, power, host, di, run, revision, expires_soft,

@@ -119,7 +119,10 @@ impl Command {
             .send(Job { command: self, reply })
             .map_err(|_| lost())
             .and_then(|()| answer.recv().map_err(|_| lost())?)
-            .doing(|| format!("run {program}"))
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => Error::NotInstalled { program },
+                _ => Error::System { doing: format!("run {program}"), source },
+            })
     }
 
     /// Runs it to its end. What it said is returned, or is in the error.

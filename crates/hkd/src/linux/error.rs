@@ -23,6 +23,36 @@ pub enum Error {
         /// The end of what it said.
         said: String,
     },
+    /// A program is not there.
+    #[error("`{program}` is not installed")]
+    NotInstalled {
+        /// Its name.
+        program: String,
+    },
+    /// A name on the machine is another's.
+    #[error("{what} is in use by others: {why}")]
+    InUse {
+        /// What has the name.
+        what: String,
+        /// How that can be told.
+        why: String,
+    },
+    /// A folder is not the storage that it was.
+    #[error("{path} is not the storage it was: its file {marker} is not there")]
+    NotMounted {
+        /// The folder.
+        path: String,
+        /// The file that marks it.
+        marker: &'static str,
+    },
+    /// A folder is the storage of another installation.
+    #[error("the storage {path} belongs to the installation {found}")]
+    Foreign {
+        /// The folder.
+        path: String,
+        /// Whose it is.
+        found: String,
+    },
     /// A program took too long and was ended.
     #[error("{program} did not finish within {seconds} s")]
     Timeout {
@@ -70,14 +100,37 @@ impl Error {
                 matches!(source.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
             }
             Self::Program { said, .. } => said.contains("No space left on device"),
-            Self::Timeout { .. } | Self::Digest { .. } | Self::Unexpected { .. } => false,
+            Self::NotInstalled { .. }
+            | Self::InUse { .. }
+            | Self::NotMounted { .. }
+            | Self::Foreign { .. }
+            | Self::Timeout { .. }
+            | Self::Digest { .. }
+            | Self::Unexpected { .. } => false,
         }
     }
 
     /// Whether a thing was not there.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::System { source, .. } | Self::Image { source, .. }
-            if source.kind() == io::ErrorKind::NotFound)
+        match self {
+            Self::System { source, .. } | Self::Image { source, .. } => {
+                source.kind() == io::ErrorKind::NotFound
+            }
+            Self::NotInstalled { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a storage cannot be used as it is: read-only, broken, or gone away.
+    pub fn is_storage(&self) -> bool {
+        const CODES: [i32; 6] =
+            [libc::EROFS, libc::EIO, libc::ESTALE, libc::ENOTCONN, libc::ENODEV, libc::ETIMEDOUT];
+        match self {
+            Self::System { source, .. } | Self::Image { source, .. } => {
+                source.raw_os_error().is_some_and(|code| CODES.contains(&code))
+            }
+            _ => false,
+        }
     }
 }
 

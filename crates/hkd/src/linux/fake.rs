@@ -19,7 +19,7 @@ use super::{
     Linux, Lock,
     btrfs::Subvolume,
     error::{Doing, Error, Result, show},
-    file::{self, Hold},
+    file::{self, Hold, Volume},
     firewall::{Network, Source},
     lxc::{Container, End, Monitor},
     mount::Bind,
@@ -129,6 +129,21 @@ impl Linux for Fake {
             }
             Ok(())
         })
+    }
+
+    fn keep_to_root(&self, path: &Path) -> Result<()> {
+        self.change("keep_to_root", None, |state| {
+            state.owners.insert(path.to_owned(), (0, 0));
+            Ok(())
+        })
+    }
+
+    fn real_path(&self, path: &Path) -> Result<PathBuf> {
+        self.look("real_path", |_| file::real_path(path))
+    }
+
+    fn volume(&self, path: &Path) -> Result<Volume> {
+        self.look("volume", |_| file::volume(path))
     }
 
     fn let_in(&self, path: &Path, base_id: u32) -> Result<()> {

@@ -3,13 +3,13 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::{Doing, Result, show};
+use super::error::{Doing, Error, Result, show};
 
 /// The content of a file; `None` when it is not there.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
@@ -83,9 +83,64 @@ pub fn make_owned_folder(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(
     fs::rename(&fresh, path).doing(doing)
 }
 
+/// Makes a folder that is there root's alone.
+pub fn keep_to_root(path: &Path) -> Result<()> {
+    let doing = || format!("keep {} to root", show(path));
+    let found = path.symlink_metadata().doing(doing)?;
+    if !found.is_dir() {
+        return Err(Error::Unexpected {
+            what: path.display().to_string(),
+            why: "it is no folder".to_owned(),
+        });
+    }
+    if (found.uid(), found.gid()) != (0, 0) {
+        std::os::unix::fs::lchown(path, Some(0), Some(0)).doing(doing)?;
+    }
+    if found.mode() & 0o7777 != 0o700 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).doing(doing)?;
+    }
+    Ok(())
+}
+
+/// Where a path leads when every link in it is followed. What is not there is taken as it is written.
+pub fn real_path(path: &Path) -> Result<PathBuf> {
+    let doing = || format!("follow {}", show(path));
+    for above in path.ancestors() {
+        match fs::canonicalize(above) {
+            Ok(real) => {
+                let rest = path.strip_prefix(above).unwrap_or(Path::new(""));
+                return Ok(if rest.as_os_str().is_empty() { real } else { real.join(rest) });
+            }
+            // A link to nowhere is there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !above.is_symlink() => {}
+            Err(error) => return Err(error).doing(doing),
+        }
+    }
+    Ok(path.to_owned())
+}
+
+/// What a volume lets files do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Set-user-id programs on it work on the host.
+    pub set_user_id: bool,
+    /// Device files on it work on the host.
+    pub devices: bool,
+}
+
+/// The volume that holds a path.
+pub fn volume(path: &Path) -> Result<Volume> {
+    use rustix::fs::StatVfsMountFlags;
+    let found = rustix::fs::statvfs(path).doing(|| format!("look at the volume of {}", show(path)));
+    let flags = found?.f_flag;
+    Ok(Volume {
+        set_user_id: !flags.contains(StatVfsMountFlags::NOSUID),
+        devices: !flags.contains(StatVfsMountFlags::NODEV),
+    })
+}
+
 /// Lets a group pass through a folder, and nobody else but root.
 pub fn let_in(path: &Path, gid: u32) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     let doing = || format!("open {} to its container", show(path));
     std::os::unix::fs::lchown(path, Some(0), Some(gid)).doing(doing)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o710)).doing(doing)
@@ -146,6 +201,34 @@ mod tests {
         remove_folder(&gone).unwrap();
         fs::write(&gone, "").unwrap();
         assert!(names(&gone).is_err());
+    }
+
+    #[test]
+    fn a_path_is_followed_as_far_as_it_is_there() {
+        let place = tempfile::tempdir().unwrap();
+        let here = place.path().canonicalize().unwrap();
+        fs::create_dir_all(here.join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a/b", here.join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", here.join("lost")).unwrap();
+        for (path, leads) in [("a/b", "a/b"), ("link/x/y", "a/b/x/y"), ("new", "new")] {
+            assert_eq!(real_path(&here.join(path)).unwrap(), here.join(leads), "{path}");
+        }
+        assert!(real_path(&here.join("lost/x")).is_err());
+    }
+
+    #[test]
+    fn a_folder_is_kept_to_root_and_a_link_is_not_followed() {
+        assert!(rustix::process::geteuid().is_root(), "only root gives folders away");
+        let place = tempfile::tempdir().unwrap();
+        let (folder, link) = (place.path().join("folder"), place.path().join("link"));
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777)).unwrap();
+        std::os::unix::fs::lchown(&folder, Some(12_345), Some(12_345)).unwrap();
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        assert!(keep_to_root(&link).is_err());
+        keep_to_root(&folder).unwrap();
+        let found = fs::metadata(&folder).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (0, 0, 0o700));
     }
 
     #[test]

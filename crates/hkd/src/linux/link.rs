@@ -7,9 +7,14 @@ use std::{
 };
 
 use futures::TryStreamExt;
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, new_connection};
+use rtnetlink::{
+    Handle, LinkBridge, LinkUnspec, new_connection, packet_route::address::AddressAttribute,
+};
 
-use super::error::{Doing, Error, Result};
+use super::{
+    error::{Doing, Error, Result},
+    file::names,
+};
 
 /// Whether a link is there.
 pub fn exists(name: &str) -> Result<bool> {
@@ -17,13 +22,19 @@ pub fn exists(name: &str) -> Result<bool> {
     link.try_exists().doing(|| format!("look for the link {name}"))
 }
 
-/// Makes the bridge with its address, if it is not there, and lets the kernel forward.
-pub fn ensure_bridge(name: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
-    if exists(name)? && !Path::new("/sys/class/net").join(name).join("bridge").exists() {
-        return Err(Error::Unexpected {
-            what: format!("the link {name}"),
-            why: "it is no bridge: choose another name with vm.network.bridge".to_owned(),
-        });
+/// Makes the bridge with its address, if it is not there, and lets the kernel forward. What has the
+/// name and is another's is left alone: `ours` tells which links may hang on the bridge.
+pub fn ensure_bridge(
+    name: &str,
+    address: Ipv4Addr,
+    prefix: u8,
+    ours: impl Fn(&str) -> bool,
+) -> Result<()> {
+    let in_use = |why| Error::InUse { what: format!("the link {name}"), why };
+    if exists(name)?
+        && let Some(why) = stranger(name, address, ours)?
+    {
+        return Err(in_use(why));
     }
     with_netlink(&format!("make the bridge {name}"), async |handle| {
         let index = if let Some(index) = index(&handle, name).await? {
@@ -42,6 +53,29 @@ pub fn ensure_bridge(name: &str, address: Ipv4Addr, prefix: u8) -> Result<()> {
         }
     })?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").doing(|| "switch IPv4 forwarding on".to_owned())
+}
+
+/// What tells that a link is none of our bridges, if anything does.
+fn stranger(name: &str, address: Ipv4Addr, ours: impl Fn(&str) -> bool) -> Result<Option<String>> {
+    let ports = Path::new("/sys/class/net").join(name).join("brif");
+    if !ports.exists() {
+        return Ok(Some("it is no bridge".to_owned()));
+    }
+    if let Some(port) = names(&ports)?.iter().find(|port| !ours(port)) {
+        return Ok(Some(format!("{port} hangs on it")));
+    }
+    let found = with_netlink(&format!("look at the addresses of {name}"), async |handle| {
+        let Some(index) = index(&handle, name).await? else { return Ok(Vec::new()) };
+        let addresses = handle.address().get().set_link_index_filter(index).execute();
+        addresses.try_collect::<Vec<_>>().await
+    })?;
+    let mut found = found.iter().flat_map(|message| &message.attributes);
+    Ok(found.find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(other)) if *other != address => {
+            Some(format!("it has the address {other}"))
+        }
+        _ => None,
+    }))
 }
 
 /// Takes a link away; not there is fine.

@@ -11,7 +11,7 @@ use super::{
     btrfs::{self, Subvolume},
     cgroup,
     error::{Doing, Result, show},
-    file::{self, Hold},
+    file::{self, Hold, Volume},
     firewall::{self, Network, Source},
     link,
     lxc::{self, Container, End, Monitor},
@@ -47,6 +47,15 @@ impl Linux for Real {
     }
     fn make_owned_folder(&self, path: &Path, uid: u32, gid: u32, mode: u32) -> Result<()> {
         file::make_owned_folder(path, uid, gid, mode)
+    }
+    fn keep_to_root(&self, path: &Path) -> Result<()> {
+        file::keep_to_root(path)
+    }
+    fn real_path(&self, path: &Path) -> Result<PathBuf> {
+        file::real_path(path)
+    }
+    fn volume(&self, path: &Path) -> Result<Volume> {
+        file::volume(path)
     }
     fn let_in(&self, path: &Path, base_id: u32) -> Result<()> {
         file::let_in(path, base_id)

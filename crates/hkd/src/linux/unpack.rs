@@ -11,6 +11,7 @@ use std::{
     fs::File,
     io::{self, BufReader, Read, Write as _},
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::Duration,
 };
 
@@ -87,7 +88,7 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
     let digest = copied.map_err(|source| match source.kind() {
         // tar left first: what it said is the reason.
         io::ErrorKind::BrokenPipe => match status {
-            Some(status) => command::judge("tar", status, said.clone()).err(),
+            Some(status) => judge(status, said.clone()).err(),
             None => None,
         }
         .unwrap_or_else(|| broken(source)),
@@ -101,6 +102,14 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
     }
     let status = status
         .ok_or(Error::Timeout { program: "tar".to_owned(), seconds: LAST_WRITES.as_secs() })?;
+    judge(status, said)
+}
+
+/// What the box around tar came to.
+fn judge(status: ExitStatus, said: String) -> Result<()> {
+    if status.code() == Some(locked_in::NO_TAR) {
+        return Err(Error::NotInstalled { program: "tar".to_owned() });
+    }
     command::judge("tar", status, said).map(drop)
 }
 
@@ -200,11 +209,17 @@ pub mod locked_in {
         .union(CapabilitySet::MKNOD)
         .union(CapabilitySet::SETFCAP);
 
+    /// The status that says that the host has no tar; tar itself ends with 0, 1 or 2.
+    pub(super) const NO_TAR: i32 = 127;
+
     /// Locks this process in with `folder` and becomes `tar`, reading the archive from its standard
     /// input. Returns only with an error. To be called before the process has a second thread.
     pub fn main(folder: &Path) -> io::Error {
         match enter(folder) {
-            Ok(()) => become_tar(),
+            Ok(()) => match become_tar() {
+                error if error.kind() == io::ErrorKind::NotFound => std::process::exit(NO_TAR),
+                error => error,
+            },
             Err(error) => error,
         }
     }
