@@ -302,6 +302,43 @@ async fn wrong_passwords_are_slowed_down() {
     it.end().await;
 }
 
+/// Whoever fails from one address keeps nobody out who comes from another, to the same account or to
+/// others, however many fail at once.
+#[tokio::test]
+async fn who_fails_elsewhere_keeps_nobody_out() {
+    let it = Installation::with_vms().await;
+    let list = |who| it.ask_owned(Request::List { who });
+    let from = |login: &str, password: &str, address: String| Credentials {
+        address,
+        ..who(login, password)
+    };
+    let mut attackers = Vec::new();
+    for number in 0..60 {
+        let (login, other) = if number % 2 == 0 { ("ada", "bob") } else { ("nobody", "ada") };
+        let address = format!("203.0.113.{}", number % 3);
+        attackers.push(list(from(login, "wrong", address.clone())).await);
+        attackers.push(list(from(other, "wrong", address)).await);
+    }
+    // Among them, while they are being looked at.
+    for number in 0..10 {
+        let good = from("ada", SECRET, format!("198.51.100.{number}"));
+        let answer = list(good).await.last_answer().await;
+        assert!(matches!(answer, Answer::Vms { .. }), "{answer:?}");
+    }
+    let mut slowed_down = 0;
+    for mut line in attackers {
+        match refused(line.last_answer().await).0 {
+            401 => {}
+            429 => slowed_down += 1,
+            status => panic!("{status}"),
+        }
+    }
+    assert!(slowed_down > 30, "{slowed_down}");
+    let bob = from("bob", SECRET, "198.51.100.99".to_owned());
+    assert!(matches!(list(bob).await.last_answer().await, Answer::Vms { .. }));
+    it.end().await;
+}
+
 #[tokio::test]
 async fn garbage_ends_the_conversation_and_nothing_else() {
     let it = Installation::with_vms().await;

@@ -45,6 +45,43 @@ async fn the_newest_goes_on_and_one_whose_place_was_taken_does_not() {
     it.end().await;
 }
 
+/// A connection's name, which the client has as its slave key, is of use once, to its user, for its VM,
+/// and never without the password; each connection has another.
+#[tokio::test]
+async fn a_key_is_of_use_once_and_to_its_user_alone() {
+    let it = Installation::with_vms().await;
+    it.runs().await;
+    let mut names = std::collections::BTreeSet::new();
+    let mut last = None;
+    for _ in 0..5 {
+        let request = last.as_deref().map_or_else(|| connect(1), resume);
+        let (line, name) = attach(&it, &request).await;
+        drop(line);
+        it.connection_ends().await;
+        assert!(names.insert(name.clone()), "a name was given twice");
+        if let Some(used) = last.replace(name) {
+            assert_eq!(refusal(&it, &resume(&used)).await, (TAKEN.0, TAKEN.1.to_owned()));
+        }
+    }
+    let key = last.expect("the newest");
+    // Bob knows it, and may not; for a VM of his own it means nothing.
+    for (vm, status) in [(1, 403), (3, 409)] {
+        let who = crate::who("bob", crate::SECRET);
+        let resume = Some(key.clone());
+        let stolen = Request::Connect { who, vm, parameters: parameters(), resume };
+        assert_eq!(refusal(&it, &stolen).await.0, status);
+    }
+    let who = crate::who("ada", "wrong");
+    let without =
+        Request::Connect { who, vm: 1, parameters: parameters(), resume: Some(key.clone()) };
+    assert_eq!(refusal(&it, &without).await.0, 401);
+    // None of that used it up, and its user may come back by it: once.
+    let (_line, newest) = attach(&it, &resume(&key)).await;
+    assert_eq!(refusal(&it, &resume(&key)).await, (TAKEN.0, TAKEN.1.to_owned()));
+    assert!(names.insert(newest));
+    it.end().await;
+}
+
 #[tokio::test]
 async fn who_only_lost_the_connection_starts_nothing() {
     let it = Installation::with_vms().await;
