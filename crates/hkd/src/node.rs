@@ -33,6 +33,10 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub enum Problem {
     /// The database is an old one.
     OlderDatabase,
+    /// How new the database is cannot be read or noted on this machine.
+    Given,
+    /// Rows of the database make no sense.
+    Rows,
     /// The bridge and the firewall could not be made.
     Network,
     /// The firewall is not as it was set.

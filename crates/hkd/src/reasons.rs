@@ -79,9 +79,30 @@ pub fn of_step(
             .with("error", error)
             .with("host", host);
     };
+    let storage = match machine {
+        Error::Image { .. } => &node.layout.images,
+        _ if step == Step::MountHome => &node.layout.homefs,
+        _ => &node.layout.basefs,
+    };
+    let of = |code| Reason::new(code, now).with("step", deed(step)).with("host", host);
     match machine {
-        full if full.is_full() => {
-            Reason::new(Code::StorageFull, now).with("path", node.layout.basefs.display())
+        // What it is unpacked to, not where its archive is.
+        full if full.is_full() && step == Step::MountHome => {
+            of(Code::StorageFull).with("path", storage.display())
+        }
+        full if full.is_full() => of(Code::StorageFull).with("path", node.layout.basefs.display()),
+        Error::NotInstalled { program } => of(Code::ToolMissing).with("program", program),
+        Error::InUse { what, why } => of(Code::NameInUse).with("what", what).with("error", why),
+        Error::NotMounted { path, marker } => of(Code::StorageMissing)
+            .with("path", path)
+            .with("marker", marker)
+            .with("installation", &node.installation),
+        Error::Foreign { path, found } => of(Code::ForeignStorage)
+            .with("path", path)
+            .with("found", found)
+            .with("wanted", &node.installation),
+        broken if broken.is_storage() => {
+            of(Code::StorageUnusable).with("path", storage.display()).with("error", broken)
         }
         Error::Digest { path, wanted, found } => Reason::new(Code::ImageChanged, now)
             .with("path", path)
@@ -99,6 +120,11 @@ pub fn of_step(
             .with("error", other)
             .with("host", host),
     }
+}
+
+/// That a storage does not answer.
+pub fn of_silence(path: &Path, now: Timestamp) -> Reason {
+    Reason::new(Code::StorageSilent, now).with("path", path.display())
 }
 
 /// Why this host cannot tell what is there of a VM.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use model::{Timestamp, VmId, host::HostStatus, host::RENEW_EVERY_MILLIS, settings::Settings};
-use store::{Wake, Work};
+use store::{HostWork, Wake, Work};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -147,6 +147,10 @@ impl Reconciler {
     async fn rules(&self) -> Option<HashSet<String>> {
         let node = Arc::clone(&self.node);
         let look = move || {
+            if node.has_problem(Problem::Network) {
+                node.linux.ensure_network(&node.bridge)?;
+                node.set_problem(Problem::Network, None);
+            }
             node.linux.allowed().or_else(|_| {
                 node.linux.ensure_network(&node.bridge)?;
                 node.linux.allowed()
@@ -160,25 +164,33 @@ impl Reconciler {
     }
 
     /// Whether the database is at least as new as what this host has acted on. One that was put back
-    /// knows nothing of the VMs made since: they would look deleted.
-    async fn is_current(&mut self) -> Result<bool, String> {
-        let given = self.node.store.vms_given().await.map_err(|error| error.to_string())?;
+    /// knows nothing of the VMs made since: they would look deleted. `None`: this machine cannot tell.
+    async fn is_current(&mut self) -> store::Result<Option<bool>> {
+        let given = self.node.store.vms_given().await?;
         if self.given == Some(given) {
-            return Ok(true);
+            return Ok(Some(true));
         }
         let node = Arc::clone(&self.node);
-        let compare = move || -> linux::Result<bool> {
+        let compare = move || -> linux::Result<(bool, linux::Result<()>)> {
             let path = node.layout.given();
             let known = node.linux.read(&path)?;
             let known = known.and_then(|bytes| String::from_utf8(bytes).ok());
             let known = known.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-            if given > known {
-                node.linux.write(&path, given.to_string().as_bytes())?;
-            }
-            Ok(given >= known)
+            let noted = if given > known {
+                node.linux.write(&path, given.to_string().as_bytes())
+            } else {
+                Ok(())
+            };
+            Ok((given >= known, noted))
         };
-        let current = blocking(compare).await.map_err(|error| error.to_string())?;
-        self.given = current.then_some(given);
+        let (current, failed) = match blocking(compare).await {
+            Ok((current, noted)) => (Some(current), noted.err()),
+            Err(error) => (None, Some(error)),
+        };
+        // On a full volume it cannot be noted; what would make room must go on.
+        self.given = (current == Some(true) && failed.is_none()).then_some(given);
+        let problem = failed.map(|error| format!("{error}: how new the database is is not known"));
+        self.node.set_problem(Problem::Given, problem);
         Ok(current)
     }
 
@@ -187,20 +199,27 @@ impl Reconciler {
     async fn feed(&mut self) {
         self.refresh_settings().await;
         match self.is_current().await {
-            Ok(true) => self.node.set_problem(Problem::OlderDatabase, None),
-            Ok(false) => return self.node.is_older(),
+            Ok(Some(true)) => self.node.set_problem(Problem::OlderDatabase, None),
+            Ok(Some(false)) => return self.node.is_older(),
+            Ok(None) => return,
             Err(error) => return self.unreachable(&error),
         }
-        let rows = match self.node.store.host_work(self.node.host).await {
+        let HostWork { work, unreadable } = match self.node.store.host_work(self.node.host).await {
             Ok(rows) => rows,
-            Err(error) => return self.unreachable(&error.to_string()),
+            Err(error) => return self.unreachable(&error),
         };
+        self.tell_of(&unreadable);
         if !std::mem::replace(&mut self.reached, true) {
             tracing::info!("the database answers again");
         }
         let mut orphans: Vec<VmId> = std::mem::take(&mut self.found);
         let mut unseen: Vec<VmId> = self.feeds.keys().copied().collect();
-        for work in rows {
+        // Nobody knows what is wanted of these: they stay as they are.
+        for (vm, _) in unreadable {
+            orphans.retain(|orphan| *orphan != vm);
+            unseen.retain(|other| *other != vm);
+        }
+        for work in work {
             let vm = work.vm.id;
             orphans.retain(|orphan| *orphan != vm);
             unseen.retain(|other| *other != vm);
@@ -217,9 +236,19 @@ impl Reconciler {
         }
     }
 
-    fn unreachable(&mut self, error: &str) {
+    /// Rows that make no sense are a problem of the host: what belongs to them is left alone.
+    fn tell_of(&self, unreadable: &[(VmId, store::Error)]) {
+        let sentence = |(vm, error): &(VmId, store::Error)| {
+            format!("VM {vm} is left as it is: {error}; repair it, or put back a backup")
+        };
+        let sentences: Vec<String> = unreadable.iter().map(sentence).collect();
+        let problem = (!sentences.is_empty()).then(|| sentences.join("; "));
+        self.node.set_problem(Problem::Rows, problem);
+    }
+
+    fn unreachable(&mut self, error: &store::Error) {
         if std::mem::take(&mut self.reached) {
-            tracing::warn!(error, "the database does not answer: what runs goes on");
+            tracing::warn!(%error, "the database does not answer: what runs goes on");
         }
     }
 

@@ -12,11 +12,7 @@ use model::{
     vm::{EndKind, Ended, Observed, Seen},
 };
 use store::Work;
-use tokio::{
-    sync::watch,
-    task::spawn_blocking,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 use wire::agent::{Ask, Guest, GuestUser, Tell};
 
 use crate::{
@@ -30,6 +26,10 @@ use crate::{
     reasons,
     talk::{Talk, TalkError},
 };
+
+mod behind;
+
+use behind::{Behind, finished, storage_of};
 
 /// A net under the wake-ups: how long a VM is left alone when nothing seems to happen.
 const SLOW_TICK: Duration = Duration::from_secs(30);
@@ -73,6 +73,8 @@ pub struct VmLoop {
     hung_up: Option<Instant>,
     /// Whether this host holds the VM's home, as far as this loop knows.
     holds_home: Option<bool>,
+    /// A worker that storage holds up.
+    behind: Option<Behind>,
 }
 
 /// What ended a wait.
@@ -105,6 +107,7 @@ impl VmLoop {
             injected: false,
             hung_up: None,
             holds_home: None,
+            behind: None,
         }
     }
 
@@ -186,7 +189,7 @@ impl VmLoop {
         let result = match step {
             Step::Prepare => self.prepare(work.as_ref()).await,
             Step::NoteEnd => self.note_end(&seen, now).await,
-            Step::Unpack => self.unpack(work, seen, now).await,
+            _ if self.may_hang(step) => self.at_storage(step, work, seen, now).await,
             Step::Start => match self.claim(work.as_ref()).await {
                 Ok(()) => self.execute(step, work, seen, now).await,
                 refused => refused,
@@ -197,6 +200,9 @@ impl VmLoop {
         drop(permit);
         match result {
             Ok(()) => self.injected |= step == Step::Inject,
+            Err(Failure::Step(StepError::Busy)) if self.waits_for_silent(step) => {
+                self.failed_at(step, goal, &Failure::Silent(step));
+            }
             Err(Failure::Step(StepError::Busy | StepError::Changed)) => sleep(BUSY_AGAIN).await,
             Err(failure) => self.failed_at(step, goal, &failure),
         }
@@ -275,34 +281,6 @@ impl VmLoop {
         self.attempts += 1;
         self.write_row().await;
         sleep(self.backoff()).await;
-    }
-
-    /// Unpacks, and tells how far it is once a second.
-    async fn unpack(
-        &mut self,
-        work: Option<Work>,
-        seen: Observation,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
-        let (told, mut heard) = watch::channel((0, 0));
-        let (vm, node) = (self.vm, Arc::clone(&self.node));
-        let mut task = spawn_blocking(move || {
-            let mut tell = |done, all| {
-                told.send_replace((done, all));
-            };
-            execute::execute(&node, Step::Unpack, vm, work.as_ref(), &seen, now, &mut tell)
-        });
-        loop {
-            if let Ok(result) = timeout(Duration::from_secs(1), &mut task).await {
-                return result.unwrap_or_else(linux_panicked).map_err(Failure::Step);
-            }
-            let (done, all): (u64, u64) = *heard.borrow_and_update();
-            if let (Some(row), Some(percent)) = (&mut self.row, (done * 100).checked_div(all)) {
-                row.waiting_for = Some(format!("unpack {percent}%"));
-                row.seen_at = self.node.now();
-            }
-            self.write_row().await;
-        }
     }
 
     async fn prepare(&mut self, work: Option<&Work>) -> Result<(), Failure> {
@@ -419,6 +397,7 @@ impl VmLoop {
                 reasons::of_step(step, error, &self.node, self.work.borrow().as_deref(), now)
             }
             Failure::Talk(error) => reasons::of_talk(error, &self.node.name, now),
+            Failure::Silent(at) => reasons::of_silence(storage_of(*at, &self.node).0, now),
             Failure::HomeBusy(home) => Reason::new(Code::HomeBusy, now).with("home", home),
             Failure::Store(error) => {
                 tracing::warn!(vm = %self.vm, %error, "cannot write to the database");
@@ -484,6 +463,7 @@ impl VmLoop {
             // A change of mind is heard at once.
             changed = self.work.changed() => if changed.is_err() { return Ok(Woken::Gone) },
             () = end => {}
+            () = finished(&mut self.behind, &self.node) => {}
             () = sleep(wait) => {}
         }
         Ok(Woken::Changed)
@@ -784,6 +764,8 @@ enum Failure {
     Talk(#[from] TalkError),
     #[error(transparent)]
     Store(store::Error),
+    #[error("the storage does not answer")]
+    Silent(Step),
     #[error("the home {0} is another's")]
     HomeBusy(String),
 }
@@ -805,12 +787,4 @@ async fn blocking<T: Send + 'static, E: Send + 'static + From<linux::Error>>(
         }
         .into())
     })
-}
-
-fn linux_panicked(_: tokio::task::JoinError) -> Result<(), StepError> {
-    Err(linux::Error::Unexpected {
-        what: "unpacking".to_owned(),
-        why: "it panicked; see the log".to_owned(),
-    }
-    .into())
 }

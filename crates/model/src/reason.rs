@@ -90,9 +90,6 @@ codes! {
     /// A name on the machine is another's.
     NameInUse, "name-in-use", "{step} failed: {what} of host {host} is in use by others: {error}",
         "give ours another name with vm.network.bridge in /etc/qvd/node.conf of host {host}, or remove that of the others";
-    /// A row of the database makes no sense.
-    RowUnreadable, "row-unreadable", "what the database says of it cannot be read: {error}",
-        "repair that row, or put back a backup of the database";
     /// The storage folder cannot be used.
     StorageUnusable, "storage-unusable", "the storage {path} cannot be used: {error}",
         "run `qvd doctor` on host {host}";
@@ -100,7 +97,7 @@ codes! {
     StorageFull, "storage-full", "there is no space left at {path}",
         "delete unused images, or make the volume larger";
     /// The storage does not answer.
-    StorageSilent, "storage-silent", "the storage {path} has not answered for {seconds} s",
+    StorageSilent, "storage-silent", "the storage {path} does not answer",
         "it goes on by itself when {path} answers: look at its server and the way there";
     /// Nothing is mounted where the storage should be.
     StorageMissing, "storage-missing", "{path} is not the storage it was: its file {marker} is not there",

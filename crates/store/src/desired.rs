@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct DesiredRow {
-    vm: i64,
+    pub(crate) vm: i64,
     power: String,
     host: Option<i64>,
     di: Option<i64>,

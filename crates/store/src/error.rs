@@ -82,12 +82,12 @@ pub enum Error {
         wanted: i64,
     },
     /// The folder or file of an SQLite database cannot be made or used.
-    #[error("cannot use {path} for the database")]
+    #[error("cannot use {path} for the database: {error}")]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A row that none of our programs wrote.
     #[error("row {row} of table {table} has an unusable {column}")]
@@ -100,24 +100,31 @@ pub enum Error {
         column: &'static str,
     },
     /// The tables could not be made or brought up to date.
-    #[error("cannot bring the tables of {database} up to date")]
+    #[error("cannot bring the tables of {database} up to date: {error}")]
     Migrate {
         /// Which database, without its password.
         database: String,
         /// Why.
-        source: sqlx::migrate::MigrateError,
+        error: sqlx::migrate::MigrateError,
     },
     /// The database cannot be reached.
-    #[error("cannot open the database {database}")]
+    #[error("cannot open the database {database}: {error}")]
     Open {
         /// Which database, without its password.
         database: String,
         /// Why.
-        source: sqlx::Error,
+        error: sqlx::Error,
     },
     /// Anything else.
-    #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    #[error("the database failed: {0}")]
+    Database(sqlx::Error),
+}
+
+// Its sentence ends with the cause, so that whoever prints it prints that too.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
 }
 
 /// A result with [`Error`].

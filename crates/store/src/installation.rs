@@ -21,7 +21,7 @@ impl Store {
             "INSERT INTO installation (one, id) VALUES (1, $1) ON CONFLICT (one) DO NOTHING";
         const SOURCE: &str = "/proc/sys/kernel/random/uuid";
         let id = std::fs::read_to_string(SOURCE)
-            .map_err(|source| Error::File { path: SOURCE.into(), source })?;
+            .map_err(|error| Error::File { path: SOURCE.into(), error })?;
         change!(self, on => {
             sqlx::query(NAME).bind(id.trim()).execute(&mut *on).await?;
         });

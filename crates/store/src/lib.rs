@@ -56,4 +56,4 @@ pub use properties::Noun;
 pub use ssl_configs::Pem;
 pub use vms::VmEdit;
 pub use wake::Wake;
-pub use work::Work;
+pub use work::{HostWork, Work};

@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct ObservedRow {
-    vm: i64,
+    pub(crate) vm: i64,
     host: i64,
     run: i64,
     seen: String,

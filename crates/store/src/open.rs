@@ -106,7 +106,7 @@ impl Address {
 }
 
 async fn connect(url: &str, synchronous: SqliteSynchronous) -> Result<Db> {
-    let open = |source| Error::Open { database: without_password(url), source };
+    let open = |error| Error::Open { database: without_password(url), error };
     Ok(match Address::of(url)? {
         Address::Sqlite(path) => {
             lay_beside(&path)?;
@@ -167,7 +167,7 @@ fn lay_beside(database: &Path) -> Result<()> {
         let laid = lay();
         // It has its name now, or is of no use.
         let _ = fs::remove_file(&fresh);
-        laid.map_err(|source| Error::File { path, source })?;
+        laid.map_err(|error| Error::File { path, error })?;
     }
     Ok(())
 }
@@ -178,7 +178,7 @@ fn prepare(path: &Path) -> Result<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source| Error::File { path, source }
+        move |error| Error::File { path, error }
     };
     if !folder.exists() {
         fs::DirBuilder::new()
@@ -209,7 +209,7 @@ async fn hold(folder: PathBuf) -> Result<fs::File> {
         Ok(file)
     });
     let locked: io::Result<fs::File> = locked.await.unwrap_or_else(|error| Err(error.into()));
-    locked.map_err(|source| Error::File { path, source })
+    locked.map_err(|error| Error::File { path, error })
 }
 
 /// The address of a database with any password taken out, however oddly it is written: what stands

@@ -62,7 +62,7 @@ contract! {
     vms: life_of_a_vm, addresses_of_vms, only_a_vm_that_is_down_gets_another_address,
         running_vms_stay;
     wake: others_hear_of_changes;
-    work: a_host_sees_what_concerns_it;
+    work: a_host_sees_what_concerns_it, an_unreadable_row_hides_one_vm;
 }
 
 /// Runs every case on a database made by `make`, and names those that fail.

@@ -15,7 +15,7 @@ use crate::{
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct UserRow {
-    id: i64,
+    pub(crate) id: i64,
     tenant: i64,
     login: String,
     uid: i64,

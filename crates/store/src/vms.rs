@@ -17,7 +17,7 @@ const HOSTS: &str = "SELECT name FROM hosts WHERE id IN
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct VmRow {
-    id: i64,
+    pub(crate) id: i64,
     tenant: i64,
     name: String,
     user_id: i64,

@@ -1,6 +1,6 @@
 //! Everything a host needs to know of its VMs, in one look.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::Hash};
 
 use model::{
     DiId, HostId, OsfId, UserId, VmId,
@@ -38,6 +38,15 @@ pub struct Work {
     pub observed: Option<Observed>,
 }
 
+/// What a host is told.
+#[derive(Debug, Default)]
+pub struct HostWork {
+    /// Its VMs, in the order of their ids.
+    pub work: Vec<Work>,
+    /// VMs of which a row makes no sense, and which: nothing may be done about them.
+    pub unreadable: Vec<(VmId, Error)>,
+}
+
 impl Store {
     /// Whether any VM was ever started, on whichever host.
     pub async fn any_started(&self) -> Result<bool> {
@@ -46,8 +55,8 @@ impl Store {
         Ok(count > 0)
     }
 
-    /// All VMs that a host is named for or has seen, in the order of their ids, as of one moment.
-    pub async fn host_work(&self, host: HostId) -> Result<Vec<Work>> {
+    /// All VMs that a host is named for or has seen, as of one moment.
+    pub async fn host_work(&self, host: HostId) -> Result<HostWork> {
         const DESIRED: &str = "SELECT vm, power, host, di, run, revision, expires_soft,
                 expires_hard, asked_by, asked_at
             FROM vm_desired
@@ -82,23 +91,31 @@ impl Store {
                 sqlx::query_as(OSFS).bind(host.0).fetch_all(&mut *on).await?;
             let dis: Vec<DiRow> = sqlx::query_as(DIS).bind(host.0).fetch_all(&mut *on).await?;
             let parts = Parts {
-                observed: by_key(observed, |row: &Observed| row.vm)?,
-                vms: by_key(vms, |row: &Vm| row.id)?,
-                users: by_key(users, |row: &User| row.id)?,
+                observed: by_key(observed, |row| VmId(row.vm)),
+                vms: by_key(vms, |row| VmId(row.id)),
+                users: by_key(users, |row| UserId(row.id)),
                 osfs: osfs.into_iter().map(Osf::from).map(|osf| (osf.id, osf)).collect(),
                 dis: dis.into_iter().map(Di::from).map(|di| (di.id, di)).collect(),
             };
             (desired, parts)
         });
-        desired.into_iter().map(|row| parts.work(row.try_into()?)).collect()
+        let mut all = HostWork::default();
+        for row in desired {
+            let vm = VmId(row.vm);
+            match row.try_into().and_then(|desired| parts.work(desired)) {
+                Ok(work) => all.work.push(work),
+                Err(error) => all.unreadable.push((vm, error)),
+            }
+        }
+        Ok(all)
     }
 }
 
 /// The rows that belong to what is wanted, each by its id.
 struct Parts {
-    observed: HashMap<VmId, Observed>,
-    vms: HashMap<VmId, Vm>,
-    users: HashMap<UserId, User>,
+    observed: HashMap<VmId, Result<Observed>>,
+    vms: HashMap<VmId, Result<Vm>>,
+    users: HashMap<UserId, Result<User>>,
     osfs: HashMap<OsfId, Osf>,
     dis: HashMap<DiId, Di>,
 }
@@ -107,30 +124,36 @@ impl Parts {
     /// Puts together what belongs to one VM. The references are the schema's own, so a missing
     /// part means a damaged database.
     fn work(&self, desired: Desired) -> Result<Work> {
-        let vm = self.vms.get(&desired.vm);
-        let vm = vm.ok_or_else(|| Error::row("vm_desired", &desired.vm, "vm"))?;
-        let user = self.users.get(&vm.user);
+        let missing = || Error::row("vm_desired", &desired.vm, "vm");
+        let vm = part(&self.vms, &desired.vm)?.ok_or_else(missing)?;
+        let user = part(&self.users, &vm.user)?;
         let osf = self.osfs.get(&vm.osf);
         Ok(Work {
-            vm: vm.clone(),
             user: user.ok_or_else(|| Error::row("vms", &vm.id, "user_id"))?.clone(),
             osf: osf.ok_or_else(|| Error::row("vms", &vm.id, "osf"))?.clone(),
+            vm: vm.clone(),
             di: desired.di.and_then(|di| self.dis.get(&di)).cloned(),
-            observed: self.observed.get(&desired.vm).cloned(),
+            observed: part(&self.observed, &desired.vm)?.cloned(),
             desired,
         })
     }
 }
 
-fn by_key<R, T, K>(rows: Vec<R>, key: impl Fn(&T) -> K) -> Result<HashMap<K, T>>
+/// A part by its key, if it is there.
+fn part<'a, K: Eq + Hash, T>(parts: &'a HashMap<K, Result<T>>, key: &K) -> Result<Option<&'a T>> {
+    match parts.get(key) {
+        None => Ok(None),
+        Some(Ok(found)) => Ok(Some(found)),
+        Some(Err(Error::Row { table, row, column })) => Err(Error::row(table, row, column)),
+        // Rows become types by this alone.
+        Some(Err(other)) => Err(Error::row("vm_desired", &other.to_string(), "part")),
+    }
+}
+
+fn by_key<R, T, K>(rows: Vec<R>, key: impl Fn(&R) -> K) -> HashMap<K, Result<T>>
 where
     T: TryFrom<R, Error = Error>,
-    K: std::hash::Hash + Eq,
+    K: Hash + Eq,
 {
-    rows.into_iter()
-        .map(|row| {
-            let value = T::try_from(row)?;
-            Ok((key(&value), value))
-        })
-        .collect()
+    rows.into_iter().map(|row| (key(&row), T::try_from(row))).collect()
 }

@@ -93,6 +93,9 @@ struct SubvolInfo {
     reserved: [u64; 8],
 }
 
+/// What must be free on a volume for a desktop to begin its work: 32 MiB.
+const ROOM: u64 = 32 << 20;
+
 /// A subvolume as it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subvolume {
@@ -149,6 +152,11 @@ pub fn snapshot(from: &Path, to: &Path) -> Result<()> {
     let doing = || format!("snapshot {} as {}", show(from), show(to));
     let source = File::open(from).doing(doing)?;
     let (folder, name) = place(to).doing(doing)?;
+    // On a full volume it could still be made, and nothing in it could be written.
+    let stat = rustix::fs::fstatvfs(&folder).doing(doing)?;
+    if stat.f_bavail.saturating_mul(stat.f_frsize) < ROOM {
+        return Err(io::Error::from_raw_os_error(libc::ENOSPC)).doing(doing);
+    }
     let mut args = args_v2(i64::from(source.as_raw_fd()), name).doing(doing)?;
     ioctl(&folder, SNAP_CREATE_V2, &mut args).doing(doing)
 }

@@ -93,6 +93,28 @@ pub fn bind(bind: &Bind) -> Result<()> {
         propagation: libc::MS_PRIVATE,
         userns_fd: u64::from(namespace.as_raw_fd().unsigned_abs()),
     };
+    set_attributes(&tree, &attributes).doing(doing)?;
+    move_mount(&tree, "", CWD, &bind.to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).doing(doing)
+}
+
+/// Shows a program at another place, where it can be neither changed nor gain rights. The file `to` is
+/// made if it is not there.
+pub fn show_program(program: &Path, to: &Path) -> Result<()> {
+    let doing = || format!("show {} at {}", show(program), show(to));
+    File::create(to).doing(doing)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, program, flags).doing(doing)?;
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+        attr_clr: libc::MOUNT_ATTR_NOEXEC,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    set_attributes(&tree, &attributes).doing(doing)?;
+    move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).doing(doing)
+}
+
+fn set_attributes(tree: &OwnedFd, attributes: &libc::mount_attr) -> io::Result<()> {
     // SAFETY: the path is a C string, and `attributes` lives through the call with its size given.
     let result = unsafe {
         libc::syscall(
@@ -100,14 +122,11 @@ pub fn bind(bind: &Bind) -> Result<()> {
             tree.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of_val(&attributes),
+            std::ptr::from_ref(attributes),
+            size_of_val(attributes),
         )
     };
-    if result < 0 {
-        return Err(io::Error::last_os_error()).doing(doing);
-    }
-    move_mount(&tree, "", CWD, &bind.to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).doing(doing)
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Takes a mount away, with all that is mounted below it. Not mounted is fine. It goes at once from
@@ -120,14 +139,25 @@ pub fn detach(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a path is the root of a mount.
+/// Whether a path is the root of a mount. The file system that is mounted there is not asked: it may be
+/// one that does not answer.
 pub fn is_mounted(path: &Path) -> Result<bool> {
-    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    match statx(CWD, path, flags, StatxFlags::TYPE) {
-        Ok(found) => Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
-        Err(rustix::io::Errno::NOENT) => Ok(false),
-        Err(error) => Err(error).doing(|| format!("look at {}", show(path))),
+    use rustix::{
+        fs::{Mode, OFlags, ResolveFlags, openat, openat2},
+        io::Errno,
+    };
+    let doing = || format!("look at {}", show(path));
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(true) };
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let folder = match openat(CWD, folder, flags | OFlags::DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(false),
+        folder => folder.doing(doing)?,
+    };
+    let inner = flags | OFlags::NOFOLLOW;
+    match openat2(&folder, name, inner, Mode::empty(), ResolveFlags::NO_XDEV) {
+        Ok(_) | Err(Errno::NOENT) => Ok(false),
+        Err(Errno::XDEV) => Ok(true),
+        Err(error) => Err(error).doing(doing),
     }
 }
 

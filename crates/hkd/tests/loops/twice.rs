@@ -71,12 +71,12 @@ async fn each_step_may_be_done_twice() {
     let node = world.node(&fake, settings).await;
     let mut steps = Vec::new();
     world.start(vm, world.di.id).await;
-    let work = world.store.host_work(world.host).await.unwrap().remove(0);
+    let work = world.store.host_work(world.host).await.unwrap().work.remove(0);
     walk(&node, &world, &work, &mut steps);
     assert!(world.machine.processes(&world.desk()).is_some());
     assert_eq!(world.machine.counts().unpacked, 1);
     world.stop(vm).await;
-    let work = world.store.host_work(world.host).await.unwrap().remove(0);
+    let work = world.store.host_work(world.host).await.unwrap().work.remove(0);
     walk(&node, &world, &work, &mut steps);
     world.assert_nothing_left();
     for step in [Step::Unpack, Step::Snapshot, Step::Start, Step::AskToStop, Step::Forget] {

@@ -141,7 +141,7 @@ pub(super) async fn roles_write_what_is_theirs(database: Database) {
     hkd.put_overlay(vm, host, world.di.id, model::Run(1), "btrfs", 1).await.unwrap();
     assert!(hkd.claim_home("1-home", vm, host, model::Run(1)).await.unwrap());
     assert_eq!(hkd.take_lease(NOW, host).await.unwrap(), 1);
-    assert_eq!(hkd.host_work(host).await.unwrap().len(), 1);
+    assert_eq!(hkd.host_work(host).await.unwrap().work.len(), 1);
     want(&hkd, vm, Power::Off, host, world.di.id).await;
     for store in [&api, &hkd] {
         let entry = super::audit::entry("host.add");
@@ -173,7 +173,7 @@ pub(super) async fn roles_write_what_is_theirs(database: Database) {
     hkd.put_observed(&seen(vm, host, Seen::Nothing)).await.unwrap();
     hkd.delete_overlay(vm, host, world.di.id).await.unwrap();
     api.delete_vm(vm).await.unwrap();
-    assert_eq!(hkd.host_work(host).await.unwrap(), []);
+    assert_eq!(hkd.host_work(host).await.unwrap().work, []);
     api.delete_host(host).await.unwrap();
     assert_eq!(hkd.leases().await.unwrap(), []);
 }
