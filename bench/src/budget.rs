@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    results::Results,
+    results::{Results, Unit},
     statistics::{Summary, millis},
 };
 
@@ -16,6 +16,8 @@ enum Bound {
     More { series: &'static str, micros: u64 },
     /// By so many microseconds.
     Micros(u64),
+    /// By so many bytes.
+    Bytes(u64),
 }
 
 /// A budget.
@@ -31,7 +33,7 @@ const fn at_most(results: &'static str, series: &'static str, millis: u64) -> Bu
 }
 
 /// Every budget. One whose results are not there yet is not judged.
-const ALL: [Budget; 5] = [
+const ALL: [Budget; 7] = [
     Budget {
         results: "clone",
         series: "driver",
@@ -45,15 +47,22 @@ const ALL: [Budget; 5] = [
     at_most("connect", "listening", 30),
     at_most("connect", "resume", 250),
     at_most("first-pixel", "vma-init", 1000),
+    // Nine tenths of what the peer carries in a second of a core.
+    Budget {
+        results: "relay-cpu",
+        series: "qvd",
+        bound: Bound::Times { series: "haproxy", hundredths: 111 },
+    },
+    Budget { results: "relay-memory", series: "qvd", bound: Bound::Bytes(64 * 1024) },
 ];
 
 /// A budget held against what was measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     budget: Budget,
-    /// Median, in microseconds.
+    /// Median, in the results' unit.
     measured: u64,
-    /// In microseconds.
+    /// The same.
     allowed: u64,
 }
 
@@ -67,10 +76,11 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Budget { results, series, bound } = self.budget;
-        let (measured, allowed) = (millis(self.measured), millis(self.allowed));
+        let unit = if matches!(bound, Bound::Bytes(_)) { Unit::Bytes } else { Unit::Micros };
+        let (measured, allowed) = (unit.show(self.measured), unit.show(self.allowed));
         write!(f, "{results}, {series}: median {measured}, at most {allowed}")?;
         match bound {
-            Bound::Micros(_) => Ok(()),
+            Bound::Micros(_) | Bound::Bytes(_) => Ok(()),
             Bound::Times { series, hundredths } => {
                 write!(f, " ({}.{:02} × {series})", hundredths / 100, hundredths % 100)
             }
@@ -86,9 +96,9 @@ pub(crate) fn judge(results: &[Results]) -> Vec<Verdict> {
 
 fn verdict(budget: Budget, results: &[Results]) -> Option<Verdict> {
     let results = results.iter().find(|results| results.name == budget.results)?;
-    let median = |series: &str| Some(Summary::of(&results.series(series)?.micros)?.median);
+    let median = |series: &str| Some(Summary::of(&results.series(series)?.samples)?.median);
     let allowed = match budget.bound {
-        Bound::Micros(micros) => micros,
+        Bound::Micros(most) | Bound::Bytes(most) => most,
         Bound::Times { series, hundredths } => median(series)? * hundredths / 100,
         Bound::More { series, micros } => median(series)? + micros,
     };

@@ -17,7 +17,7 @@ use crate::{
     image,
     machine::{self, Machine},
     program,
-    results::{Results, Series},
+    results::{Results, Series, Unit},
     volume::Volume,
 };
 
@@ -56,7 +56,7 @@ pub(crate) fn measure(samples: usize) -> Result<Results> {
     let series = |name: &str, what: &str, micros| Series {
         name: name.to_owned(),
         what: what.to_owned(),
-        micros,
+        samples: micros,
     };
     Ok(Results {
         name: "clone".to_owned(),
@@ -69,6 +69,7 @@ pub(crate) fn measure(samples: usize) -> Result<Results> {
         revision: machine::revision()?,
         machine: Machine::here()?,
         versions: BTreeMap::from([("btrfs-progs".to_owned(), btrfs_version()?)]),
+        unit: Unit::Micros,
         series: vec![
             series("ioctl", "the bare `BTRFS_IOC_SNAP_CREATE_V2`", by_kernel),
             series("driver", "`make_overlay` of the btrfs driver: snapshot and mark", by_ours),

@@ -17,7 +17,7 @@ use wire::head::{Event, Login};
 use crate::{
     machine::{self, Machine},
     program,
-    results::{Results, Series},
+    results::{Results, Series, Unit},
 };
 
 /// The user and the desktop that are measured.
@@ -61,7 +61,7 @@ fn micros(time: Duration) -> u64 {
 }
 
 fn series(name: &str, what: &str, micros: Vec<u64>) -> Series {
-    Series { name: name.to_owned(), what: what.to_owned(), micros }
+    Series { name: name.to_owned(), what: what.to_owned(), samples: micros }
 }
 
 /// Results of this machine, now.
@@ -75,6 +75,7 @@ fn results(name: &str, what: &str, conditions: &str, series: Vec<Series>) -> Res
         revision: machine::revision()?,
         machine: Machine::here()?,
         versions: BTreeMap::from([("lxc".to_owned(), lxc)]),
+        unit: Unit::Micros,
         series,
     })
 }

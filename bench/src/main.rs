@@ -18,6 +18,7 @@ mod page;
 mod place;
 mod plot;
 mod program;
+mod relay;
 mod results;
 mod statistics;
 mod volume;
@@ -61,15 +62,19 @@ enum Command {
 /// A measurement by its name.
 struct Measurement {
     name: &'static str,
-    run: fn(usize) -> Result<Results>,
+    run: fn(usize) -> Result<Vec<Results>>,
 }
 
 /// In this order: the later ones enter namespaces of their own and stay there.
-const ALL: [Measurement; 4] = [
-    Measurement { name: "clone", run: clone::measure },
-    Measurement { name: "start", run: desktop::start::measure },
-    Measurement { name: "connect", run: desktop::connect::measure },
-    Measurement { name: "first-pixel", run: desktop::first_pixel::measure },
+const ALL: [Measurement; 5] = [
+    Measurement { name: "relay", run: relay::measure },
+    Measurement { name: "clone", run: |samples| Ok(vec![clone::measure(samples)?]) },
+    Measurement { name: "start", run: |samples| Ok(vec![desktop::start::measure(samples)?]) },
+    Measurement { name: "connect", run: |samples| Ok(vec![desktop::connect::measure(samples)?]) },
+    Measurement {
+        name: "first-pixel",
+        run: |samples| Ok(vec![desktop::first_pixel::measure(samples)?]),
+    },
 ];
 
 fn main() -> ExitCode {
@@ -104,7 +109,9 @@ fn measure(names: &[String], samples: usize) -> Result<()> {
     for measurement in &ALL {
         if names.is_empty() || names.iter().any(|name| name == measurement.name) {
             say(format_args!("measuring {}", measurement.name));
-            (measurement.run)(samples)?.write()?;
+            for results in (measurement.run)(samples)? {
+                results.write()?;
+            }
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use crate::{
     budget::{self, Verdict},
     place, plot,
     results::{self, Results},
-    statistics::{Summary, millis},
+    statistics::Summary,
 };
 
 const HEAD: &str = "\
@@ -50,7 +50,7 @@ fn page(results: &[Results]) -> String {
 }
 
 fn section(page: &mut String, results: &Results) {
-    let Results { name, what, conditions, measured_at, revision, machine, versions, series } =
+    let Results { name, what, conditions, measured_at, revision, machine, versions, unit, series } =
         results;
     let _ = write!(
         page,
@@ -58,17 +58,17 @@ fn section(page: &mut String, results: &Results) {
          | series | what | samples | median | spread | 99 of 100 |\n|---|---|---|---|---|---|\n"
     );
     for series in series {
-        if let Some(found) = Summary::of(&series.micros) {
+        if let Some(found) = Summary::of(&series.samples) {
             let Summary { count, median, low, high, p99 } = found;
             let _ = writeln!(
                 page,
                 "| {} | {} | {count} | {} | {} – {} | {} |",
                 series.name,
                 series.what,
-                millis(median),
-                millis(low),
-                millis(high),
-                millis(p99)
+                unit.show(median),
+                unit.show(low),
+                unit.show(high),
+                unit.show(p99)
             );
         }
     }

@@ -2,10 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{
-    results::Results,
-    statistics::{Summary, millis},
-};
+use crate::{results::Results, statistics::Summary};
 
 const WIDTH: u64 = 720;
 const HEIGHT: u64 = 300;
@@ -18,7 +15,7 @@ const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 /// The plot as SVG.
 pub(crate) fn svg(results: &Results) -> String {
     let all: Vec<u64> =
-        results.series.iter().flat_map(|series| series.micros.iter().copied()).collect();
+        results.series.iter().flat_map(|series| series.samples.iter().copied()).collect();
     // What lies far out is drawn at the edge: the rest shall be seen.
     let top = Summary::of(&all).map_or(1, |summary| summary.p99 * 11 / 10).max(1);
     let mut svg = format!(
@@ -35,7 +32,7 @@ pub(crate) fn svg(results: &Results) -> String {
              <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
             LEFT - 6,
             y + 4,
-            millis(value)
+            results.unit.show(value)
         );
     }
     for (index, (series, colour)) in results.series.iter().zip(COLOURS).enumerate() {
@@ -47,7 +44,7 @@ pub(crate) fn svg(results: &Results) -> String {
              <text x=\"{}\" y=\"18\">{name}</text>",
             x + 10
         );
-        dots(&mut svg, &series.micros, top, colour);
+        dots(&mut svg, &series.samples, top, colour);
     }
     svg.push_str("</svg>\n");
     svg

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fs};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, place};
+use crate::{
+    machine::Machine,
+    place,
+    statistics::{kibibytes, millis},
+};
 
 /// What a measurement found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +29,9 @@ pub(crate) struct Results {
     pub(crate) machine: Machine,
     /// Versions of other programs that matter here.
     pub(crate) versions: BTreeMap<String, String>,
+    /// Of what the samples are.
+    #[serde(default, skip_serializing_if = "Unit::is_time")]
+    pub(crate) unit: Unit,
     /// The samples.
     pub(crate) series: Vec<Series>,
 }
@@ -37,8 +44,36 @@ pub(crate) struct Series {
     pub(crate) name: String,
     /// What is done.
     pub(crate) what: String,
+    /// What was found each time, in the results' unit.
+    #[serde(alias = "micros")]
+    pub(crate) samples: Vec<u64>,
+}
+
+/// What samples are counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unit {
     /// How long it took, in microseconds.
-    pub(crate) micros: Vec<u64>,
+    #[default]
+    Micros,
+    /// How much it took, in bytes.
+    Bytes,
+}
+
+impl Unit {
+    /// A value for people.
+    pub(crate) fn show(self, value: u64) -> String {
+        match self {
+            Self::Micros => millis(value),
+            Self::Bytes => kibibytes(value),
+        }
+    }
+
+    /// Nothing is said of what nearly all are.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    fn is_time(&self) -> bool {
+        *self == Self::Micros
+    }
 }
 
 impl Results {
@@ -84,10 +119,10 @@ pub(crate) mod tests {
 
     /// Results with these samples.
     pub(crate) fn results(name: &str, series: &[(&str, &[u64])]) -> Results {
-        let series = series.iter().map(|(name, micros)| Series {
+        let series = series.iter().map(|(name, samples)| Series {
             name: (*name).to_owned(),
             what: format!("does {name}"),
-            micros: micros.to_vec(),
+            samples: samples.to_vec(),
         });
         Results {
             name: name.to_owned(),
@@ -102,6 +137,7 @@ pub(crate) mod tests {
                 kernel: "6.1".to_owned(),
             },
             versions: BTreeMap::from([("lxc".to_owned(), "5.0".to_owned())]),
+            unit: Unit::Micros,
             series: series.collect(),
         }
     }

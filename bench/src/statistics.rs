@@ -1,6 +1,6 @@
 //! What samples say together.
 
-/// A summary of samples in microseconds.
+/// A summary of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) count: usize,
@@ -40,6 +40,11 @@ pub(crate) fn millis(micros: u64) -> String {
     format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10)
 }
 
+/// Kibibytes, for people.
+pub(crate) fn kibibytes(bytes: u64) -> String {
+    format!("{}.{} KiB", bytes / 1024, bytes % 1024 * 10 / 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +63,6 @@ mod tests {
     fn milliseconds_have_two_digits() {
         assert_eq!(millis(2199), "2.19 ms");
         assert_eq!(millis(50), "0.05 ms");
+        assert_eq!(kibibytes(65_000), "63.4 KiB");
     }
 }
