@@ -50,8 +50,7 @@ impl WireClient {
         login: &Login,
         upgrade: bool,
     ) -> Vec<Event> {
-        let request = write_request(path, query, "localhost", Some(login), upgrade);
-        self.stream.write_all(&request).expect("the router hears");
+        self.only_ask(path, query, login, upgrade);
         let mut reader = ResponseReader::default();
         let mut events = Vec::new();
         let mut buffer = [0; 4096];
@@ -67,6 +66,19 @@ impl WireClient {
             assert!(read > 0, "the router hung up after {events:?}");
             reader.push(buffer.get(..read).unwrap_or_default());
         }
+    }
+
+    /// Asks, and waits for nothing.
+    pub fn only_ask(&mut self, path: &str, query: &[(&str, &str)], login: &Login, upgrade: bool) {
+        let request = write_request(path, query, "localhost", Some(login), upgrade);
+        self.stream.write_all(&request).expect("the router hears");
+        self.stream.flush().expect("the router hears");
+    }
+
+    /// Says the first bytes of a stream. A router that has hung up does not hear them.
+    pub fn begin(&mut self) {
+        let _ = self.stream.write_all(b"NXPROXY-3.5.0-3.5.99 ");
+        let _ = self.stream.flush();
     }
 
     /// Waits until the router has closed the connection.
