@@ -12,6 +12,10 @@ use std::{
 
 use http::StatusCode;
 use rand::distr::{Alphanumeric, SampleString as _};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 
 use crate::fault::Fault;
 
@@ -38,6 +42,21 @@ impl Partial {
     /// Gives it another name on the same file system.
     pub(super) async fn rename(&mut self, to: PathBuf) -> io::Result<()> {
         tokio::fs::rename(&self.0, &to).await?;
+        self.0 = to;
+        Ok(())
+    }
+
+    /// Gives it another name on the same file system, unless there is a file of that name: that is an
+    /// error of the kind `AlreadyExists`.
+    pub(super) async fn rename_to_new(&mut self, to: PathBuf) -> io::Result<()> {
+        let (old, new) = (self.0.clone(), to.clone());
+        let rename = move || match renameat_with(CWD, &old, CWD, &new, RenameFlags::NOREPLACE) {
+            // A file system that cannot tell, as NFS: files in this folder are made by the api alone.
+            Err(Errno::INVAL) if new.symlink_metadata().is_err() => std::fs::rename(&old, &new),
+            Err(Errno::INVAL) => Err(io::ErrorKind::AlreadyExists.into()),
+            other => other.map_err(io::Error::from),
+        };
+        tokio::task::spawn_blocking(rename).await.map_err(io::Error::other)??;
         self.0 = to;
         Ok(())
     }

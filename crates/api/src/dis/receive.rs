@@ -119,11 +119,20 @@ impl Received {
 pub(super) struct Complete(Partial);
 
 impl Complete {
-    /// Gives it its name in the same folder, durably.
+    /// Gives it its name in the same folder, durably. A file that has it already is another's: of an
+    /// installation whose database this is not, or of one that was put back to an earlier state.
     pub(super) async fn name(mut self, name: &str) -> Result<(), Fault> {
         let folder = self.0.path().parent().unwrap_or(Path::new("")).to_owned();
-        let failed = |error: io::Error| storage_fault(&folder, &error);
-        self.0.rename(folder.join(name)).await.map_err(failed)?;
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let detail =
+                    format!("{} is there already, and no image", folder.join(name).display());
+                Fault::new(StatusCode::CONFLICT, "file-exists", detail)
+                    .remedy("see whose it is: the database may be another than the storage's")
+            }
+            _ => storage_fault(&folder, &error),
+        };
+        self.0.rename_to_new(folder.join(name)).await.map_err(failed)?;
         sync_folder(&folder).await.map_err(failed)?;
         self.0.keep();
         Ok(())
@@ -195,6 +204,21 @@ mod tests {
     fn names_in(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_there_is_never_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let (there, fresh) = (place.path().join("1-a.tar"), place.path().join("fresh"));
+        std::fs::write(&there, "another's").unwrap();
+        std::fs::write(&fresh, "mine").unwrap();
+        let refused = Complete(Partial::new(fresh.clone())).name("1-a.tar").await.unwrap_err();
+        assert!(refused.detail().contains("1-a.tar is there already"), "{}", refused.detail());
+        assert_eq!(std::fs::read_to_string(&there).unwrap(), "another's");
+        assert_eq!(names_in(place.path()), ["1-a.tar"]);
+        std::fs::write(&fresh, "mine").unwrap();
+        Complete(Partial::new(fresh)).name("2-a.tar").await.unwrap();
+        assert_eq!(std::fs::read_to_string(place.path().join("2-a.tar")).unwrap(), "mine");
     }
 
     #[tokio::test]
