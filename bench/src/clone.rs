@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, sync::Arc, time::Instant};
 use anyhow::{Context as _, Result};
 use hkd::{
     layout::Layout,
-    linux::{btrfs, names::Names, real::Real},
+    linux::{Lock, btrfs, names::Names, real::Real},
     storage::{Driver as _, btrfs::Btrfs},
 };
 use model::{DiId, OsfId, Run, Timestamp, VmId, di::Di, settings::Settings};
@@ -29,7 +29,7 @@ pub(crate) fn measure(samples: usize) -> Result<Results> {
     let di = di(&image)?;
     fs::copy(&image.path, layout.image(&di)).context("cannot put the image on the volume")?;
     let driver = Btrfs::new(Arc::new(Real::new(Names::new("bench", "benchnet")?)));
-    driver.make_base(&layout, &di, &mut |_, _| {})?;
+    driver.make_base(&layout, &di, Lock(None), &mut |_, _| {})?;
 
     let base = layout.base(&di);
     let (mut by_ours, mut by_kernel) = (Vec::new(), Vec::new());

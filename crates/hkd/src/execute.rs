@@ -142,14 +142,14 @@ fn make_base(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), StepError> {
     let lock = node.layout.base_lock(di);
-    let _held = node.linux.lock(&lock, Hold::Alone)?.ok_or(StepError::Busy)?;
+    let held = node.linux.lock(&lock, Hold::Alone)?.ok_or(StepError::Busy)?;
     if step == Step::DiscardBase {
         return Ok(node.driver.discard_base(&node.layout, di)?);
     }
     // Who waited for the lock may find it made.
     if node.driver.base(&node.layout, di)?.is_none() {
         tracing::info!(image = %di.path, "unpacking an image");
-        node.driver.make_base(&node.layout, di, progress)?;
+        node.driver.make_base(&node.layout, di, held, progress)?;
         tracing::info!(image = %di.path, "the image is unpacked");
     }
     Ok(())
@@ -257,6 +257,10 @@ pub fn hostname(name: &str) -> String {
 
 /// How long a container may take until a program can be put into it.
 const INJECT_WITHIN: Duration = Duration::from_secs(10);
+/// How soon it is tried again, at first and when it takes longer than it should.
+const INJECT_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+/// How long it should take at most.
+const INJECT_SOON: Duration = Duration::from_secs(1);
 
 fn inject(node: &Node, vm: model::VmId) -> Result<(), StepError> {
     let name = node.names.container(vm);
@@ -264,7 +268,7 @@ fn inject(node: &Node, vm: model::VmId) -> Result<(), StepError> {
         doing: format!("listen on {}", node.agent_socket(vm).display()),
         source,
     })?;
-    let until = Instant::now() + INJECT_WITHIN;
+    let begun = Instant::now();
     let vms = &node.layout.vms;
     loop {
         let failed = match node.linux.inject(vms, &name, &node.vma, &listener) {
@@ -278,10 +282,11 @@ fn inject(node: &Node, vm: model::VmId) -> Result<(), StepError> {
             // It ended meanwhile: that is seen on the next look, and is no failure of this step.
             return Err(StepError::Changed);
         }
-        if Instant::now() > until || failed.is_missing() {
+        if begun.elapsed() > INJECT_WITHIN || failed.is_missing() {
             return Err(failed.into());
         }
-        std::thread::sleep(Duration::from_millis(10));
+        let (soon, late) = INJECT_AGAIN;
+        std::thread::sleep(if begun.elapsed() < INJECT_SOON { soon } else { late });
     }
 }
 

@@ -18,7 +18,7 @@ pub mod plan;
 pub mod reasons;
 pub mod reconcile;
 pub mod record;
-mod start;
+pub mod start;
 pub mod storage;
 pub mod talk;
 pub mod vm;

@@ -110,21 +110,6 @@ pub async fn run(
     let host = store.host_by_name(&config.host).await?;
     let host = host.ok_or_else(|| StartError::Unregistered(config.host.clone()))?;
     let driver: Arc<dyn Driver> = Arc::new(Btrfs::new(Arc::clone(&linux)));
-    let (machine, roots, folders, owner) =
-        (Arc::clone(&linux), Arc::clone(&driver), layout.clone(), installation.clone());
-    let shape = bridge.clone();
-    let prepared = tokio::task::spawn_blocking(move || -> Result<Prepared, StartError> {
-        let alone = prepare(machine.as_ref(), roots.as_ref(), &folders, &owner)?;
-        // Without it what runs goes on, and what is to start says why it does not.
-        let network = machine.ensure_network(&shape).err();
-        Ok(Prepared { alone, network, weaknesses: weaknesses(machine.as_ref(), &folders)? })
-    })
-    .await
-    .map_err(|panicked| linux::Error::Unexpected {
-        what: "preparing the host".to_owned(),
-        why: panicked.to_string(),
-    })??;
-    let Prepared { alone: _alone, network: unmade, weaknesses } = prepared;
     let heavy = usize::try_from(settings.number("hkd.starting.max")?).unwrap_or(1);
     let parts = Parts {
         host: host.id,
@@ -142,17 +127,12 @@ pub async fn run(
         store,
     };
     let node = Arc::new(Node::new(parts, clock()));
+    let _alone = prepare(&node).await?;
     let socket = node.layout.sockets.join("attach.sock");
     let (router, group) = config.router;
     let listener = attach::listen(&socket, group)
         .map_err(|source| StartError::Socket { path: socket.display().to_string(), source })?;
     let wake = node.store.wake();
-    let short = node.linux.raise_limits().err();
-    node.set_problem(Problem::Limits, short.map(|error| format!("{error}: desktops may lack it")));
-    node.set_problem(Problem::Network, unmade.map(|error| format!("there is no network: {error}")));
-    let weak = (!weaknesses.is_empty()).then(|| weaknesses.join("; "));
-    node.set_problem(Problem::Storage, weak);
-    storage::homes::look(&node, node.store.any_started().await?).await;
     let reconciler = Reconciler::new(Arc::clone(&node), config.file);
     ready();
     tracing::info!(host = %node.name, "hkd works");
@@ -187,8 +167,36 @@ fn bridge(network: &VmNetwork, settings: &Settings) -> Result<Network, StartErro
     Ok(Network { gateway, blocked: settings.networks("vm.network.blocked")? })
 }
 
+/// Makes the machine ready for the daemon of a host, and notes what is wrong with it. The lock returned
+/// is this daemon's: no other runs as long as it is held.
+pub async fn prepare(node: &Arc<Node>) -> Result<linux::Lock, StartError> {
+    let host = Arc::clone(node);
+    let prepared = tokio::task::spawn_blocking(move || -> Result<Prepared, StartError> {
+        let (linux, layout) = (host.linux.as_ref(), &host.layout);
+        let alone = own(linux, host.driver.as_ref(), layout, &host.installation)?;
+        // Without these what runs goes on, and what is to start says why it does not.
+        let network = linux.ensure_network(&host.bridge).err();
+        let limits = linux.raise_limits().err();
+        Ok(Prepared { alone, network, limits, weaknesses: weaknesses(linux, layout)? })
+    })
+    .await
+    .map_err(|panicked| linux::Error::Unexpected {
+        what: "preparing the host".to_owned(),
+        why: panicked.to_string(),
+    })??;
+    let Prepared { alone, network, limits, weaknesses } = prepared;
+    let short = limits.map(|error| format!("{error}: desktops may lack it"));
+    node.set_problem(Problem::Limits, short);
+    let unmade = network.map(|error| format!("there is no network: {error}"));
+    node.set_problem(Problem::Network, unmade);
+    let weak = (!weaknesses.is_empty()).then(|| weaknesses.join("; "));
+    node.set_problem(Problem::Storage, weak);
+    storage::homes::look(node, node.store.any_started().await?).await;
+    Ok(alone)
+}
+
 /// Makes the folders, and makes sure that they are ours. The lock returned is this daemon's.
-fn prepare(
+fn own(
     linux: &dyn Linux,
     driver: &dyn Driver,
     layout: &Layout,
@@ -251,6 +259,8 @@ struct Prepared {
     alone: linux::Lock,
     /// Why there is no network.
     network: Option<linux::Error>,
+    /// Why limits are too low.
+    limits: Option<linux::Error>,
     weaknesses: Vec<String>,
 }
 

@@ -17,11 +17,13 @@ pub trait Driver: Debug + Send + Sync {
     fn usable(&self, layout: &Layout) -> linux::Result<()>;
     /// The base of an image.
     fn base(&self, layout: &Layout, di: &Di) -> linux::Result<Option<plan::Base>>;
-    /// Unpacks an image into its base. `progress` hears bytes read and all bytes.
+    /// Unpacks an image into its base, whose lock is held by what unpacks too. `progress` hears bytes
+    /// read and all bytes.
     fn make_base(
         &self,
         layout: &Layout,
         di: &Di,
+        lock: linux::Lock,
         progress: &mut dyn FnMut(u64, u64),
     ) -> linux::Result<()>;
     /// Deletes a base, and what was left of an attempt to make it.

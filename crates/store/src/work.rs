@@ -48,9 +48,10 @@ pub struct HostWork {
 }
 
 impl Store {
-    /// Whether any VM was ever started, on whichever host.
+    /// Whether any host has ever made anything of a VM. That one is wanted says nothing: its host may
+    /// have died before it did anything.
     pub async fn any_started(&self) -> Result<bool> {
-        const COUNT: &str = "SELECT COUNT(*) FROM vm_desired WHERE run > 0";
+        const COUNT: &str = "SELECT COUNT(*) FROM vm_observed WHERE run > 0";
         let count: i64 = read!(self, on => sqlx::query_scalar(COUNT).fetch_one(on).await)?;
         Ok(count > 0)
     }

@@ -57,6 +57,11 @@ impl Fake {
         self.life.calls()
     }
 
+    /// How many calls were interrupted until now.
+    pub fn interrupted(&self) -> usize {
+        self.life.interrupted()
+    }
+
     /// Resolves when the daemon has died of its fault.
     pub async fn death(&self) {
         self.life.death().await;

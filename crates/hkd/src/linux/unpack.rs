@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use limited::{Limited, full, room};
 
 use super::{
+    Lock,
     command::{self, Command},
     error::{Doing, Error, Result},
 };
@@ -34,12 +35,14 @@ const XZ_MEMORY: u32 = 160 * 1024;
 const LAST_WRITES: Duration = Duration::from_mins(10);
 
 /// An image to unpack.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Archive {
     /// Its file; the end of the name tells the compression.
     pub file: PathBuf,
     /// The sha-256 it must have, in lower-case hexadecimal.
     pub sha256: String,
+    /// Held until `tar` has ended too, whatever becomes of this process.
+    pub lock: Lock,
 }
 
 /// Unpacks an archive into an existing folder, and checks its digest on the way. `progress` is called
@@ -55,12 +58,15 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
     }
     let (feed, pipe_end) = io::pipe().doing(|| format!("feed tar with {path}"))?;
     let (mut said, said_at) = io::pipe().doing(|| format!("hear tar on {path}"))?;
-    let mut child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe")
         .arg(SUBCOMMAND)
         .arg(into)
         .stdin(feed.into())
-        .stdout(said_at.into())
-        .spawn()?;
+        .stdout(said_at.into());
+    if let Some(lock) = &archive.lock.0 {
+        command.inherit(lock.try_clone().doing(|| format!("lock {path}"))?.into());
+    }
+    let mut child = command.spawn()?;
     let listener = std::thread::spawn(move || {
         let mut text = Vec::new();
         // What does not fit is dropped, so that tar is never held up by its own warnings.
@@ -306,7 +312,7 @@ mod tests {
         // Larger than any volume, and not a byte of it on the disk.
         let huge = place.path().join("huge.tar");
         File::create(&huge).unwrap().set_len(1 << 43).unwrap();
-        let archive = Archive { file: huge, sha256: String::new() };
+        let archive = Archive { file: huge, sha256: String::new(), lock: Lock(None) };
         let into = place.path().join("into");
         std::fs::create_dir(&into).unwrap();
         let refused = unpack(&archive, &into, |_, _| panic!("it was begun")).unwrap_err();

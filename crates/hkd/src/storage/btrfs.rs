@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::Driver;
 use crate::{
     layout::Layout,
-    linux::{self, Error, Linux, unpack::Archive},
+    linux::{self, Error, Linux, Lock, unpack::Archive},
     plan,
 };
 
@@ -67,12 +67,13 @@ impl Driver for Btrfs {
         &self,
         layout: &Layout,
         di: &Di,
+        lock: Lock,
         progress: &mut dyn FnMut(u64, u64),
     ) -> linux::Result<()> {
         let partial = layout.partial_base(di);
         self.linux.delete_subvolume(&partial)?;
         self.linux.create_subvolume(&partial)?;
-        let archive = Archive { file: layout.image(di), sha256: di.sha256.clone() };
+        let archive = Archive { file: layout.image(di), sha256: di.sha256.clone(), lock };
         match self.linux.unpack(&archive, &partial, progress) {
             Ok(()) => self.linux.seal(&partial, stands_for(&di.sha256), &layout.base(di)),
             Err(error) => {

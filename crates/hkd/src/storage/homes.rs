@@ -46,13 +46,15 @@ pub async fn look(node: &Arc<Node>, used: bool) {
     let ready =
         move || ready(looking.linux.as_ref(), &looking.layout.homefs, &looking.installation, used);
     let looked = tokio::time::timeout(LOOK_WITHIN, tokio::task::spawn_blocking(ready)).await;
-    mine.homes_are_used();
     let wrong = match looked {
         Ok(Ok(Ok(()))) => None,
         Ok(Ok(Err(error))) => Some(error.to_string()),
         Ok(Err(panicked)) => Some(panicked.to_string()),
         Err(_) => Some(format!("the storage {} does not answer", mine.layout.homefs.display())),
     };
+    if used || wrong.is_none() {
+        mine.homes_are_used();
+    }
     mine.set_problem(Problem::Homes, wrong);
 }
 

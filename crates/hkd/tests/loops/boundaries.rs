@@ -2,6 +2,7 @@
 
 use futures::{StreamExt, stream};
 use hkd::linux::fake::{Call, Fault, How, Kind, When};
+use model::vm::{Observed, Seen};
 
 use crate::world::{Daemon, Template, World};
 
@@ -40,6 +41,46 @@ fn faults(calls: &[Call], how: How) -> Vec<(&'static str, Fault)> {
         faults.push((call.name, Fault { kind: Kind::Look, index, when, how }));
     }
     faults
+}
+
+/// What fails for good is tried ever more slowly, whichever change it is: a start and a stop that cannot
+/// succeed never loop hot.
+#[tokio::test]
+async fn what_cannot_succeed_is_tried_ever_more_slowly() {
+    let template = Template::new().await;
+    let mut faults = faults(&calls(&template).await, How::Break);
+    faults.retain(|(_, fault)| fault.kind == Kind::Change && fault.when == When::Before);
+    // A daemon that cannot prepare its machine ends: how soon it is there again is its supervisor's.
+    let rounds = faults.into_iter().skip_while(|(name, _)| *name != "create_subvolume");
+    let template = &template;
+    let rounds = stream::iter(rounds).map(|(name, fault)| slowed(template, name, fault));
+    rounds.buffer_unordered(4 * AT_ONCE).collect::<Vec<()>>().await;
+}
+
+/// A start and a stop on a machine on which one change fails for good.
+async fn slowed(template: &Template, name: &str, fault: Fault) {
+    // Putting the agent in waits by itself for what is only just coming up.
+    let (passes, most) = match name {
+        "inject" => (1, 140),
+        // Who was asked in vain is asked again after a while, and ended when the time is over.
+        "ask_to_stop" => (1, 1),
+        _ => (2, 3),
+    };
+    let world = World::of(template).await;
+    let vm = world.vm.id;
+    let daemon = world.daemon(Some(fault)).await;
+    let run = world.start(vm, world.di.id).await;
+    let tried = |row: &Observed| row.attempts >= passes;
+    let up = |row: &Observed| (row.run, row.seen) == (run, Seen::Running);
+    let row = world.until(vm, "a failure, or none", |row| tried(row) || up(row)).await;
+    if !tried(&row) {
+        world.stop(vm).await;
+        world.until(vm, "a failure on the way down", tried).await;
+    }
+    let interrupted = daemon.fake.interrupted();
+    let most = most * usize::try_from(passes).unwrap();
+    assert!((1..=most).contains(&interrupted), "{name} was tried {interrupted} times: {fault:?}");
+    daemon.stop().await;
 }
 
 /// Waits until what is wanted is so, or until the daemon has died; then another goes on. Returns the

@@ -6,12 +6,12 @@ use model::{Run, reason::Code, vm::Desired};
 
 use crate::world::{Daemon, World, until};
 
-async fn until_a_problem(daemon: &Daemon) {
+async fn until_older(daemon: &Daemon) {
     let problem = async || match daemon.node.problems() {
-        none if none.is_empty() => Err("no problem"),
-        _ => Ok(()),
+        problems if problems.iter().any(|each| each.contains("the database is older")) => Ok(()),
+        problems => Err(problems),
     };
-    until("the host to have a problem", problem).await;
+    until("the host to find its database older", problem).await;
 }
 
 /// With a database older than what is on the disk nothing is started and nothing removed: the VMs it
@@ -34,7 +34,7 @@ async fn an_older_database_takes_nothing_down() {
     fs::write(&given, (number + 1).to_string()).unwrap();
     let daemon = world.daemon(None).await;
     world.start(other.id, world.di.id).await;
-    until_a_problem(&daemon).await;
+    until_older(&daemon).await;
     assert_eq!((world.machine.inventory(), world.machine.counts().asked), (before, 0));
     assert_eq!(world.row(other.id).await, None, "nothing is started");
     daemon.stop().await;
@@ -62,7 +62,7 @@ async fn a_run_the_database_does_not_know_goes_on() {
     let now = world.store.desired(vm).await.unwrap().unwrap();
     let old = Desired { run: Run(1), ..now.clone() };
     assert!(world.store.set_desired(&old, now.revision).await.unwrap());
-    until_a_problem(&daemon).await;
+    until_older(&daemon).await;
     assert_eq!(world.machine.counts().asked, asked);
     assert!(world.machine.guest(&world.desk()).is_some());
     daemon.stop().await;

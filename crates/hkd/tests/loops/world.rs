@@ -14,13 +14,14 @@ use std::{
 use hkd::{
     layout::Layout,
     linux::{
-        Linux,
+        Linux, Lock,
         fake::{Fake, Fault, Machine},
         firewall::Network,
         names::Names,
     },
     node::{Clock, Node, Parts, PerStart},
     reconcile::Reconciler,
+    start,
     storage::{Driver, btrfs::Btrfs},
 };
 use model::{
@@ -197,7 +198,11 @@ impl World {
         let node = Arc::new(self.node(&fake, settings).await);
         let stop = CancellationToken::new();
         let reconciler = Reconciler::new(Arc::clone(&node), file);
-        let task = tokio::spawn(reconciler.run(self.store.wake(), stop.clone()));
+        let (host, wake, until) = (Arc::clone(&node), self.store.wake(), stop.clone());
+        let task = tokio::spawn(async move {
+            let _alone = prepared(host).await;
+            reconciler.run(wake, until).await;
+        });
         Daemon { fake, node, task, stop }
     }
 
@@ -294,6 +299,16 @@ impl World {
         assert_eq!(in_folder(&self.layout.vms), [""; 0]);
         assert_eq!(in_folder(&self.layout.rootfs), [""; 0]);
         assert_eq!(self.machine.harm(), [""; 0]);
+    }
+}
+
+/// Makes the machine ready. A daemon that cannot ends, and its supervisor starts it again.
+async fn prepared(host: Arc<Node>) -> Lock {
+    loop {
+        match start::prepare(&host).await {
+            Ok(alone) => return alone,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub enum When {
 pub enum How {
     /// The call fails; the next may succeed.
     Fail,
+    /// The call fails, and so does every later one of its name.
+    Break,
     /// The daemon dies: this call does not return before [`super::Fake::bury`], nor does any later one.
     Die,
 }
@@ -77,6 +79,9 @@ pub(super) struct Life {
 #[derive(Debug, Default)]
 struct Course {
     calls: Vec<Call>,
+    /// The name of the calls that fail for good.
+    broken: Option<&'static str>,
+    interrupted: usize,
     dead: bool,
     buried: bool,
 }
@@ -103,13 +108,20 @@ impl Life {
         }
         let index = course.calls.iter().filter(|each| each.kind == call.kind).count();
         course.calls.push(call);
-        Ok(self.fault.filter(|fault| (fault.kind, fault.index) == (call.kind, index)))
+        let Some(fault) = self.fault else { return Ok(None) };
+        let struck = (fault.kind, fault.index) == (call.kind, index);
+        if struck && fault.how == How::Break {
+            course.broken = Some(call.name);
+        }
+        let interrupted = struck || course.broken == Some(call.name);
+        course.interrupted += usize::from(interrupted);
+        Ok(interrupted.then_some(fault))
     }
 
     /// What an interrupted call returns. It returns late when the daemon is dead.
     pub(super) fn interrupt(&self, fault: Fault) -> Error {
         match fault.how {
-            How::Fail => interrupted(),
+            How::Fail | How::Break => interrupted(),
             How::Die => {
                 let mut course = self.course();
                 course.dead = true;
@@ -136,6 +148,10 @@ impl Life {
 
     pub(super) fn calls(&self) -> Vec<Call> {
         self.course().calls.clone()
+    }
+
+    pub(super) fn interrupted(&self) -> usize {
+        self.course().interrupted
     }
 
     pub(super) async fn death(&self) {
