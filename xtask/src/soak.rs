@@ -38,7 +38,7 @@ struct Soak {
     whole: bool,
 }
 
-const SOAKS: [Soak; 3] = [
+const SOAKS: [Soak; 2] = [
     Soak {
         name: "kills",
         about: "kill -9 of hkd, l7r, api, each, all and everything, at random moments",
@@ -56,15 +56,6 @@ const SOAKS: [Soak; 3] = [
         rounds: 1000,
         vms: 10,
         whole: true,
-    },
-    Soak {
-        name: "calls",
-        about: "a daemon that dies at every call of a start and a stop on a machine that is imitated",
-        package: "hkd",
-        test: ("loops", "boundaries::a_daemon_may_die_at_any_call"),
-        rounds: 10,
-        vms: 1,
-        whole: false,
     },
 ];
 
