@@ -173,6 +173,11 @@ impl World {
         &self.folder
     }
 
+    /// What the names of its links and containers begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The storage's folder.
     pub fn storage(&self) -> PathBuf {
         self.folder.join("storage")
@@ -306,24 +311,23 @@ impl World {
     /// login gave it.
     pub fn try_in_desktop(&self, vm: &str, user: &str, line: &str) -> Result<String, String> {
         let line = quoted(line);
-        let run = format!("exec env -i \"$@\" {} sh -c \"$0\"", become_user(user));
         self.try_inside(
             vm,
             &format!(
                 "desktop=$({}) && cd /home/{user} && \
-                 xargs -0 -a /proc/$desktop/environ sh -c {} {line}",
+                 {} xargs -0 -a /proc/$desktop/environ sh -c 'exec env -i \"$@\" sh -c \"$0\"' {line}",
                 desktop_of(user),
-                quoted(&run)
+                become_user(user)
             ),
         )
     }
 
     /// The environment of a user's desktop as the login made it, a variable a line.
     pub fn desktop_environment(&self, vm: &str, user: &str) -> Result<String, String> {
-        let desktop = desktop_of(user);
+        let (desktop, user) = (desktop_of(user), become_user(user));
         self.try_inside(
             vm,
-            &format!("desktop=$({desktop}) && tr '\\0' '\\n' </proc/$desktop/environ"),
+            &format!("desktop=$({desktop}) && {user} cat /proc/$desktop/environ | tr '\\0' '\\n'"),
         )
     }
 
@@ -488,8 +492,9 @@ fn desktop_of(user: &str) -> String {
     format!(
         "supervisor=$(pgrep -o -u {user} -f '^/[a-z/]*/vma session ') && \
          for pid in $(pgrep -P $supervisor); do \
-           if grep -qzx DISPLAY=:100 /proc/$pid/environ; then echo $pid; exit 0; fi; \
-         done; echo 'there is no desktop yet' >&2; exit 1"
+           if {} grep -qzx DISPLAY=:100 /proc/$pid/environ; then echo $pid; exit 0; fi; \
+         done; echo 'there is no desktop yet' >&2; exit 1",
+        become_user(user)
     )
 }
 

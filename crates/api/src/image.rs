@@ -70,6 +70,11 @@ pub(crate) fn warnings(kind: &ImageKind) -> Vec<String> {
     let ways = kind.ways;
     [
         (
+            kind.init != ImageKind::NO_INIT,
+            "it has no init: a tiny one of QVD runs in its VMs, and no services (install \
+             systemd-sysv in the image if it needs some)",
+        ),
+        (
             ways.nx,
             "it has no nxagent: nobody can connect with a client (install nxagent in the image)",
         ),
@@ -100,17 +105,19 @@ fn judge(tree: &Tree, entries: u64, unpacked: u64, host: &str) -> Result<ImageKi
         return Err(Refusal::Extended);
     }
     let at = |path: &str| tree.resolve(path);
-    let (init_path, init) = at("sbin/init").map_err(|missing| Refusal::NoInit { missing })?;
-    let machine = match init {
-        Node::Program(Some(machine)) => *machine,
+    let shell = || match at("bin/sh") {
+        Ok((_, Node::Program(machine))) => *machine,
+        Ok(_) | Err(_) => None,
+    };
+    let (init, machine) = match at("sbin/init") {
+        Ok((path, Node::Program(Some(machine)))) => (Some(path), *machine),
         // An init that is a script is as good as the shell that runs it.
-        Node::Program(None) => match at("bin/sh") {
-            Ok((_, Node::Program(Some(machine)))) => *machine,
-            Ok(_) | Err(_) => Machine::NONE,
-        },
-        Node::Link(_) | Node::Text(_) | Node::File => {
-            return Err(Refusal::NoInit { missing: format!("/{init_path} is no program") });
+        Ok((path, Node::Program(None))) => (Some(path), shell().unwrap_or(Machine::NONE)),
+        Ok((path, Node::Link(_) | Node::Text(_) | Node::File)) => {
+            return Err(Refusal::NoInit { missing: format!("/{path} is no program") });
         }
+        // Ours does, for whoever can log in at all.
+        Err(missing) => (None, shell().ok_or(Refusal::NoInit { missing })?),
     };
     let architecture = machine.runs_on(host).ok_or_else(|| Refusal::Architecture {
         found: machine.to_string(),
@@ -122,9 +129,12 @@ fn judge(tree: &Tree, entries: u64, unpacked: u64, host: &str) -> Result<ImageKi
             Ok(_) | Err(_) => None,
         });
     Ok(ImageKind {
-        init: init_word(&init_path, |path| matches!(at(path), Ok((_, Node::Program(_)))))
-            .to_owned(),
-        init_path: format!("/{init_path}"),
+        init: match &init {
+            Some(path) => init_word(path, |path| matches!(at(path), Ok((_, Node::Program(_))))),
+            None => ImageKind::NO_INIT,
+        }
+        .to_owned(),
+        init_path: init.map_or_else(String::new, |path| format!("/{path}")),
         architecture: architecture.to_owned(),
         distribution,
         entries,

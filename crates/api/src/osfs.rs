@@ -2,7 +2,11 @@
 
 use axum::Json;
 use http::StatusCode;
-use model::{OsfId, di::Name, osf};
+use model::{
+    OsfId,
+    di::Name,
+    osf::{self, BadInit, Init},
+};
 use store::{NewOsf, OsfEdit};
 use wire::rest::{self, EditOsf, Osf};
 
@@ -19,13 +23,15 @@ use crate::{
 const MEMORY: std::ops::RangeInclusive<i64> = 64..=1_048_576;
 
 impl Fields for Osf {
-    const KEYS: &'static [&'static str] = &["id", "name", "memory", "user_storage_size", "nesting"];
+    const KEYS: &'static [&'static str] =
+        &["id", "name", "memory", "user_storage_size", "nesting", "init"];
 
     fn values(&self, key: &str) -> Vec<String> {
         match key {
             "id" => vec![self.id.to_string()],
             "name" => vec![self.name.clone()],
             "memory" => vec![self.memory.to_string()],
+            "init" => vec![self.init.clone()],
             "nesting" => vec![u8::from(self.nesting).to_string()],
             _ => self.user_storage_size.iter().map(i64::to_string).collect(),
         }
@@ -33,8 +39,8 @@ impl Fields for Osf {
 }
 
 fn body(osf: osf::Osf) -> Osf {
-    let osf::Osf { id, name, memory, user_storage_size, nesting, .. } = osf;
-    Osf { id: id.0, name, memory, user_storage_size, nesting }
+    let osf::Osf { id, name, memory, user_storage_size, nesting, init, .. } = osf;
+    Osf { id: id.0, name, memory, user_storage_size, nesting, init: init.as_str().to_owned() }
 }
 
 pub(crate) async fn list(context: Shared, wanted: Query<Wanted>) -> Result<Json<Vec<Osf>>, Fault> {
@@ -57,6 +63,7 @@ pub(crate) async fn add(
         memory,
         user_storage_size: new.user_storage_size,
         nesting: new.nesting.unwrap_or(true),
+        init: init(new.init.as_deref())?.unwrap_or_default(),
     };
     let osf = context.store().add_osf(TENANT, &new).await?;
     let osf = body(osf);
@@ -77,6 +84,7 @@ pub(crate) async fn edit(
         memory: new.memory,
         user_storage_size: new.user_storage_size,
         nesting: new.nesting,
+        init: init(new.init.as_deref())?,
     };
     let osf = body(context.store().edit_osf(OsfId(id), &edit).await?);
     context.audit(peer, "osf edit", before.name.clone(), Change::between(&before, &osf)).await;
@@ -112,6 +120,11 @@ pub(crate) async fn named(
 
 async fn find(context: &Context, id: i64) -> Result<osf::Osf, Fault> {
     context.store().osf(OsfId(id)).await?.ok_or_else(|| Fault::not_found("OSF", id))
+}
+
+fn init(word: Option<&str>) -> Result<Option<Init>, Fault> {
+    let init = word.map(str::parse).transpose();
+    init.map_err(|bad: BadInit| Fault::malformed(bad.to_string()))
 }
 
 fn check(name: Option<&str>, memory: Option<i64>, storage: Option<i64>) -> Result<(), Fault> {

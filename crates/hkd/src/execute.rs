@@ -10,6 +10,7 @@ use std::{
 
 use model::{Timestamp, di::Di, network::VmNetwork};
 use store::Work;
+use wire::rest::ImageKind;
 
 use crate::{
     guest,
@@ -79,12 +80,11 @@ pub fn execute(
             let _held = linux.lock(&lock, Hold::Shared)?.ok_or(StepError::Busy)?;
             node.driver.make_overlay(&node.layout, di, vm, run)?;
         }
-        Step::MountRoot => mount_root(node, known(seen)?)?,
+        Step::MountRoot => mount_root(node, work.ok_or(StepError::Changed)?, known(seen)?)?,
         Step::MountHome => mount_home(node, work.ok_or(StepError::Changed)?, known(seen)?)?,
         Step::AllowNetwork => {
             if node.has_problem(Problem::Network) {
-                linux.ensure_network(&node.bridge)?;
-                node.set_problem(Problem::Network, None);
+                node.make_network()?;
             }
             let source = known(seen)?.source();
             linux.allow(&source)?;
@@ -111,6 +111,7 @@ pub fn execute(
         Step::UnmountRoot => {
             linux.detach(&node.layout.mounted_root(vm))?;
             linux.remove_folder(&node.layout.mounted_root(vm))?;
+            linux.detach(&directory.join("init"))?;
             // Last: as long as it is there, the rest is done again.
             linux.detach(&directory.join("root"))?;
         }
@@ -178,8 +179,8 @@ fn record(node: &Node, work: &Work) -> Result<(), StepError> {
 }
 
 /// Mounts the overlay twice: where people look for it, below a folder that only root may enter, and
-/// in the run directory, where the container's own root may fetch it.
-fn mount_root(node: &Node, record: &Record) -> Result<(), StepError> {
+/// in the run directory, where the container's own root may fetch it. There, too, our own init.
+fn mount_root(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
     let linux = node.linux.as_ref();
     let vm = record.vm();
     let directory = node.directory(vm);
@@ -193,7 +194,17 @@ fn mount_root(node: &Node, record: &Record) -> Result<(), StepError> {
             linux.bind(&Bind { from: tree.clone(), to, map, suid: true })?;
         }
     }
+    let init = directory.join("init");
+    if runs_own_init(work) && !linux.is_mounted(&init)? {
+        linux.show_program(&node.vma, &init)?;
+    }
     Ok(())
+}
+
+/// Whether a VM's process 1 is our own init: where the OSF says so, or the image has none.
+fn runs_own_init(work: &Work) -> bool {
+    let kind = work.di.as_ref().and_then(|di| serde_json::from_str::<ImageKind>(&di.kind).ok());
+    work.osf.init.is_ours(kind.is_none_or(|kind| kind.init != ImageKind::NO_INIT))
 }
 
 fn mount_home(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
@@ -218,7 +229,7 @@ fn start(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
     let linux = node.linux.as_ref();
     let vm = record.vm();
     let directory = node.directory(vm);
-    mount_root(node, record)?;
+    mount_root(node, work, record)?;
     let settings = node.settings();
     let container = Container {
         name: node.names.container(vm),
@@ -226,6 +237,7 @@ fn start(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
         hostname: hostname(&work.vm.name),
         machine_id: guest::machine_id(&node.installation, vm),
         root: directory.join("root"),
+        own_init: runs_own_init(work).then(|| directory.join("init")),
         home: work.osf.has_home().then(|| (directory.join("home"), "/home".to_owned())),
         base_id: slots::base_of(record.slot),
         memory: work.osf.memory,

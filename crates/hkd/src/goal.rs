@@ -38,7 +38,7 @@ mod tests {
     use super::*;
     use model::{
         DiId, OsfId, Revision, Run, TenantId, UserId, VmId,
-        osf::Osf,
+        osf::{Init, Osf},
         user::User,
         vm::{Desired, Ended, Observed, Seen, Vm},
     };
@@ -85,6 +85,7 @@ mod tests {
                 memory: 2048,
                 user_storage_size: None,
                 nesting: true,
+                init: Init::Auto,
             },
             di: None,
             observed: None,

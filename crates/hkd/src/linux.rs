@@ -95,6 +95,8 @@ pub trait Linux: Debug + Send + Sync {
 
     /// Mounts a folder with mapped ids.
     fn bind(&self, bind: &Bind) -> Result<()>;
+    /// Shows a program at another place, read-only.
+    fn show_program(&self, program: &Path, to: &Path) -> Result<()>;
     /// Takes a mount away.
     fn detach(&self, path: &Path) -> Result<()>;
     /// Whether a path is the root of a mount.

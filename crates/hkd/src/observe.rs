@@ -60,7 +60,8 @@ pub fn observe(
         other_overlays: others.iter().any(|(_, lasting)| !lasting),
         other_lasting: others.iter().any(|(_, lasting)| *lasting),
         root: linux.is_mounted(&node.layout.mounted_root(vm))?
-            || linux.is_mounted(&directory.join("root"))?,
+            || linux.is_mounted(&directory.join("root"))?
+            || linux.is_mounted(&directory.join("init"))?,
         home: linux.is_mounted(&directory.join("home"))?,
         rules: node.allowed().contains(&node.names.link(vm)),
         link: linux.link_exists(&node.names.link(vm))?,

@@ -33,6 +33,7 @@ async fn add(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::R
         memory: it.get("memory").map(|value| mebibytes("memory", value)).transpose()?,
         user_storage_size: storage(it)?.flatten(),
         nesting: flag(it, "nesting")?,
+        init: it.get("init").map(str::to_owned),
     };
     let osf: Osf = client.send(Method::POST, "osfs", &new).await?;
     terminal.done(&osf, &format!("OSF added with id {}", osf.id))
@@ -59,6 +60,7 @@ async fn edit(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::
         memory: it.get("memory").map(|value| mebibytes("memory", value)).transpose()?,
         user_storage_size: storage(it)?,
         nesting: flag(it, "nesting")?,
+        init: it.get("init").map(str::to_owned),
     };
     let osfs: Vec<Osf> = selection::to_change(it, client, "osfs", ("edit", "OSFs")).await?;
     let mut tally = Tally::default();

@@ -14,6 +14,7 @@ use crate::{
 const ALL: &[(i64, &str, &str)] = &[
     (1, "the tables", include_str!("../migrations/0001_tables.sql")),
     (2, "name spaces in name spaces", include_str!("../migrations/0002_nesting.sql")),
+    (3, "process 1 of the VMs", include_str!("../migrations/0003_init.sql")),
 ];
 
 /// The version of the tables this program works with.

@@ -1,6 +1,9 @@
 //! The lines of images. Written by the api.
 
-use model::{OsfId, TenantId, osf::Osf};
+use model::{
+    OsfId, TenantId,
+    osf::{Init, Osf},
+};
 
 use crate::{
     database::{Store, change, read},
@@ -16,6 +19,7 @@ pub(crate) struct OsfRow {
     memory: i64,
     user_storage_size: Option<i64>,
     nesting: bool,
+    init: String,
 }
 
 impl From<OsfRow> for Osf {
@@ -27,6 +31,8 @@ impl From<OsfRow> for Osf {
             memory: row.memory,
             user_storage_size: row.user_storage_size,
             nesting: row.nesting,
+            // The schema knows the words; one of a later version is left to hkd to find out.
+            init: row.init.parse().unwrap_or_default(),
         }
     }
 }
@@ -42,12 +48,14 @@ pub struct NewOsf<'a> {
     pub user_storage_size: Option<i64>,
     /// Whether programs inside may make user name spaces.
     pub nesting: bool,
+    /// What process 1 of each VM is.
+    pub init: Init,
 }
 
 impl<'a> NewOsf<'a> {
     /// One with this name and memory, and nothing else that is special.
     pub fn new(name: &'a str, memory: i64) -> Self {
-        Self { name, memory, user_storage_size: None, nesting: true }
+        Self { name, memory, user_storage_size: None, nesting: true, init: Init::Auto }
     }
 }
 
@@ -62,14 +70,17 @@ pub struct OsfEdit {
     pub user_storage_size: Option<Option<i64>>,
     /// Whether programs inside may make user name spaces.
     pub nesting: Option<bool>,
+    /// What process 1 of each VM is.
+    pub init: Option<Init>,
 }
 
 impl Store {
     /// Adds an OSF.
     pub async fn add_osf(&self, tenant: TenantId, new: &NewOsf<'_>) -> Result<Osf> {
-        const ADD: &str = "INSERT INTO osfs (tenant, name, memory, user_storage_size, nesting)
-            VALUES ($1, $2, $3, $4, $5)
-            RETURNING id, tenant, name, memory, user_storage_size, nesting";
+        const ADD: &str =
+            "INSERT INTO osfs (tenant, name, memory, user_storage_size, nesting, init)
+            VALUES ($1, $2, $3, $4, $5, $6)
+            RETURNING id, tenant, name, memory, user_storage_size, nesting, init";
         let row: OsfRow = change!(self, on => {
             sqlx::query_as(ADD)
                 .bind(tenant.0)
@@ -77,6 +88,7 @@ impl Store {
                 .bind(new.memory)
                 .bind(new.user_storage_size)
                 .bind(new.nesting)
+                .bind(new.init.as_str())
                 .fetch_one(&mut *on)
                 .await
                 .or_exists("OSF", new.name)
@@ -87,7 +99,8 @@ impl Store {
 
     /// All OSFs of a tenant, in the order of their ids.
     pub async fn osfs(&self, tenant: TenantId) -> Result<Vec<Osf>> {
-        const FIND: &str = "SELECT id, tenant, name, memory, user_storage_size, nesting FROM osfs
+        const FIND: &str =
+            "SELECT id, tenant, name, memory, user_storage_size, nesting, init FROM osfs
             WHERE tenant = $1 ORDER BY id";
         let rows: Vec<OsfRow> =
             read!(self, on => sqlx::query_as(FIND).bind(tenant.0).fetch_all(on).await)?;
@@ -96,8 +109,7 @@ impl Store {
 
     /// The OSF with an id.
     pub async fn osf(&self, id: OsfId) -> Result<Option<Osf>> {
-        const FIND: &str =
-            "SELECT id, tenant, name, memory, user_storage_size, nesting FROM osfs WHERE id = $1";
+        const FIND: &str = "SELECT id, tenant, name, memory, user_storage_size, nesting, init FROM osfs WHERE id = $1";
         let row: Option<OsfRow> =
             read!(self, on => sqlx::query_as(FIND).bind(id.0).fetch_optional(on).await)?;
         Ok(row.map(Osf::from))
@@ -105,7 +117,8 @@ impl Store {
 
     /// The OSF with a name.
     pub async fn osf_by_name(&self, tenant: TenantId, name: &str) -> Result<Option<Osf>> {
-        const FIND: &str = "SELECT id, tenant, name, memory, user_storage_size, nesting FROM osfs
+        const FIND: &str =
+            "SELECT id, tenant, name, memory, user_storage_size, nesting, init FROM osfs
             WHERE tenant = $1 AND name = $2";
         let row: Option<OsfRow> = read!(self, on => {
             sqlx::query_as(FIND).bind(tenant.0).bind(name).fetch_optional(on).await
@@ -119,9 +132,10 @@ impl Store {
                 name = COALESCE($2, name),
                 memory = COALESCE($3, memory),
                 user_storage_size = CASE WHEN $4 THEN $5 ELSE user_storage_size END,
-                nesting = COALESCE($6, nesting)
+                nesting = COALESCE($6, nesting),
+                init = COALESCE($7, init)
             WHERE id = $1
-            RETURNING id, tenant, name, memory, user_storage_size, nesting";
+            RETURNING id, tenant, name, memory, user_storage_size, nesting, init";
         let name = edit.name.as_deref();
         let row: Option<OsfRow> = change!(self, on => {
             sqlx::query_as(EDIT)
@@ -131,6 +145,7 @@ impl Store {
                 .bind(edit.user_storage_size.is_some())
                 .bind(edit.user_storage_size.flatten())
                 .bind(edit.nesting)
+                .bind(edit.init.map(Init::as_str))
                 .fetch_optional(&mut *on)
                 .await
                 .or_exists("OSF", name.unwrap_or_default())?

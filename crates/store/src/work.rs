@@ -73,7 +73,8 @@ impl Store {
             WHERE id IN (SELECT user_id FROM vms WHERE id IN
                         (SELECT vm FROM vm_desired WHERE host = $1
                          UNION SELECT vm FROM vm_observed WHERE host = $1))";
-        const OSFS: &str = "SELECT id, tenant, name, memory, user_storage_size, nesting FROM osfs
+        const OSFS: &str =
+            "SELECT id, tenant, name, memory, user_storage_size, nesting, init FROM osfs
             WHERE id IN (SELECT osf FROM vms WHERE id IN
                         (SELECT vm FROM vm_desired WHERE host = $1
                          UNION SELECT vm FROM vm_observed WHERE host = $1))";

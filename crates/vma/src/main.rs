@@ -7,6 +7,7 @@
 //! | `agent` | hkd, through `lxc-attach`; returns when the next one serves | guest root | [`agent::detach`] |
 //! | `serve` | `agent`; answers hkd until a newer agent comes | guest root | [`agent`] |
 //! | `skel` | `serve`, to fill a new home | the user | [`guest::skel`] |
+//! | `init` | LXC, where the image has no init or shall not run it | guest root, as process 1 | [`reaper`] |
 //! | `session` | `serve`, through the guest's own login machinery | the user | [`session::supervisor`] |
 //! | `--dialog` | `nxagent`, where it would ask the user something | the user | [`session::dialog`] |
 //!
@@ -21,6 +22,7 @@ mod init;
 mod log;
 mod peer;
 mod processes;
+mod reaper;
 mod session;
 
 use std::{io::Write, process::ExitCode};
@@ -47,6 +49,7 @@ fn play(arguments: &[String]) -> anyhow::Result<()> {
         "agent" => agent::detach::detach(rest),
         "serve" => agent::serve(),
         "skel" => guest::skel::run(rest),
+        "init" => reaper::run(),
         "session" => session::supervisor::run(rest),
         "--dialog" => {
             session::dialog::answer(rest);

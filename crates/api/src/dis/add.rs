@@ -12,7 +12,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use axum::{Json, body::Body};
 use http::StatusCode;
-use model::{OsfId, di::Name};
+use model::{OsfId, di::Name, osf::Init};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use wire::rest::{ImageKind, NewDi};
@@ -22,7 +22,7 @@ use crate::{
     context::{Change, Context, TENANT},
     extract::Query,
     fault::Fault,
-    image::{self, Limits},
+    image::{self, Limits, Refusal},
     osfs,
     peer::Peer,
 };
@@ -65,6 +65,7 @@ pub(crate) async fn add(
     let ended = ended.child_token();
     let _waiting = ended.clone().drop_guard();
     let (kind, received) = look_through(received, query.file.clone(), ended.clone()).await?;
+    check_init(&context, osf, &kind).await?;
     let complete = received.beside(&images, context.node(), ended).await?;
     let image = Image { osf, version: query.version, file: query.file, sha256, bytes, kind };
     // From here on it is brought to its end even if the one who sent it goes away.
@@ -106,6 +107,16 @@ async fn check(context: &Context, query: &Add) -> Result<OsfId, Fault> {
         }
     }
     Ok(osf.id)
+}
+
+/// Refuses an image without an init for an OSF that wants the image's.
+async fn check_init(context: &Context, osf: OsfId, kind: &ImageKind) -> Result<(), Fault> {
+    let wanted = context.store().osf(osf).await?.is_some_and(|osf| osf.init == Init::Image);
+    if wanted && kind.init == ImageKind::NO_INIT {
+        let missing = "there is no /sbin/init in it, and its OSF has init=image".to_owned();
+        return Err(Refusal::NoInit { missing }.into());
+    }
+    Ok(())
 }
 
 async fn look_through(

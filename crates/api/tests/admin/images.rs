@@ -99,19 +99,39 @@ async fn without_a_version_it_is_the_day_and_a_number() {
     it.end().await;
 }
 
+/// An image without an init is good for an OSF that does not want one, and it is said what runs.
+#[tokio::test]
+async fn an_image_without_an_init_gets_ours() {
+    let it = Installation::new().await;
+    it.qa("osf add name=desk").await.ok();
+    it.qa("osf add name=server init=image").await.ok();
+    let mut tree = Builder::new(Vec::new());
+    add(&mut tree, "bin/sh", EntryType::Regular, "", &program(62));
+    let file = it.file("plain.tar", &tree.into_inner().unwrap());
+    let said = it.qa(&format!("di add path={} osf=server", file.display())).await.failed(1);
+    let why = "it has nothing to start: there is no /sbin/init in it, and its OSF has init=image";
+    assert!(said.starts_with(&format!("qa: the image is refused: {why}")), "{said}");
+    let added = it.qa(&format!("di add path={} osf=desk", file.display())).await;
+    let said = format!("{}{}", added.out, added.err);
+    assert!(said.contains("no init of its own"), "{said}");
+    assert!(said.contains("a tiny one of QVD runs in its VMs"), "{said}");
+    it.qa("osf edit -f name=desk init=never").await.failed(1);
+    it.end().await;
+}
+
 #[tokio::test]
 async fn what_cannot_start_is_refused_and_leaves_nothing_behind() {
     let it = Installation::new().await;
     it.qa("osf add name=desk").await.ok();
-    let mut no_init = Builder::new(Vec::new());
-    add(&mut no_init, "bin/sh", EntryType::Regular, "", &program(62));
+    let mut above = Builder::new(Vec::new());
+    add(&mut above, "root/bin/sh", EntryType::Regular, "", &program(62));
     let mut arm = Builder::new(Vec::new());
     add(&mut arm, "sbin/init", EntryType::Regular, "", &program(183));
     let cut = packed();
     let cases: [(&str, Vec<u8>, &str); 5] = [
         (
             "a.tar",
-            no_init.into_inner().unwrap(),
+            above.into_inner().unwrap(),
             "it has nothing to start: there is no /sbin/init in it",
         ),
         (

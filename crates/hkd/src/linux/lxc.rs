@@ -51,6 +51,8 @@ pub struct Container {
     pub machine_id: String,
     /// Its root, mounted with the ids of its slot.
     pub root: PathBuf,
+    /// Our own init, shown where only the container's root gets at it; none: the image's.
+    pub own_init: Option<PathBuf>,
     /// The home, mounted with the owner's ids, and where it appears inside.
     pub home: Option<(PathBuf, String)>,
     /// The first of its 65,536 ids.
@@ -106,6 +108,8 @@ pub enum End {
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 const ANSWERS_AGAIN: Duration = Duration::from_millis(10);
 
+/// Our own init, in the `/dev` of a container.
+const INIT: &str = ".qvd-init";
 /// The script of the run directory that sets a container's share of what all containers share.
 const LIMITS_SCRIPT: &str = "limits";
 /// The script that keeps what the container's groups counted, and where.
@@ -160,6 +164,20 @@ impl Container {
              lxc.net.0.ipv4.gateway = {gateway}\n",
             self.hostname, self.machine_id
         );
+        if let Some(init) = &self.own_init {
+            let init = init.display().to_string();
+            if !plain(&init) {
+                return Err(Error::Unexpected {
+                    what: format!("the init {init}"),
+                    why: "it cannot stand in a container's configuration".to_owned(),
+                });
+            }
+            let _ = write!(
+                text,
+                "lxc.mount.entry = {init} dev/{INIT} none bind,ro,create=file 0 0\n\
+                 lxc.init.cmd = /dev/{INIT} init\n"
+            );
+        }
         if let Some((from, to)) = &self.home {
             let from = from.display().to_string();
             let inside = to.trim_start_matches('/');
@@ -180,6 +198,7 @@ impl Container {
         text.push_str(&confine::config(
             unified(),
             piped,
+            self.own_init.is_some(),
             &script(LIMITS_SCRIPT),
             &script(END_SCRIPT),
         ));
@@ -241,7 +260,9 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
     if let Some(lock) = lock {
         command.inherit(lock);
     }
-    let mut child = command.spawn()?;
+    // Without LXC there is no end of which its log would tell.
+    let unlog = |_: &Error| drop(fs::remove_file(log::of(&directory)));
+    let mut child = command.spawn().inspect_err(unlog)?;
     let pid = i32::try_from(child.id()).unwrap_or_default();
     // Nobody waits for its status, which means nothing; but it must not stay as a zombie.
     std::thread::Builder::new()
@@ -388,6 +409,7 @@ mod tests {
             hostname: "desk".into(),
             machine_id: "0123456789abcdef0123456789abcdef".into(),
             root: "/srv/rootfs/7-fs".into(),
+            own_init: None,
             home: Some(("/run/qvd/vms/qvd-7/home".into(), "/home".into())),
             base_id: 1_065_536,
             memory: 2048,

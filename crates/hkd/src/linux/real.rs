@@ -110,6 +110,9 @@ impl Linux for Real {
     fn bind(&self, bind: &Bind) -> Result<()> {
         mount::bind(bind)
     }
+    fn show_program(&self, program: &Path, to: &Path) -> Result<()> {
+        mount::show_program(program, to)
+    }
     fn detach(&self, path: &Path) -> Result<()> {
         mount::detach(path)
     }

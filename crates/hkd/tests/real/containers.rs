@@ -44,6 +44,7 @@ fn with_init(script: &str) -> (Place, Container) {
         hostname: "desk".into(),
         machine_id: "0123456789abcdef0123456789abcdef".into(),
         root,
+        own_init: None,
         home: None,
         base_id: slots::base_of(slots::SLOTS - 1),
         memory: 256,

@@ -82,7 +82,8 @@ pub(crate) const OBJECTS: &[(&str, &str)] = &[
 
 const HOSTS: Extra = Extra::Filter(&["id", "name", "address", "state", "blocked"]);
 const USERS: Extra = Extra::Filter(&["id", "login", "uid", "blocked"]);
-const OSFS: Extra = Extra::Filter(&["id", "name", "memory", "user_storage_size", "nesting"]);
+const OSFS: Extra =
+    Extra::Filter(&["id", "name", "memory", "user_storage_size", "nesting", "init"]);
 const DIS: Extra = Extra::Filter(&["id", "osf", "osf_id", "version", "path", "tag"]);
 const VMS: Extra = Extra::Filter(&[
     "id",
@@ -263,6 +264,11 @@ pub(crate) const ALL: &[Verb] = &[
                 "whether programs inside may make user name spaces, as browsers do for their \
                  sandboxes: 1 or 0 (1)",
             ),
+            may(
+                "init",
+                "image: the image's own init runs; own: a tiny one of ours, for images that need \
+                 no services; auto: the image's where it has one (auto)",
+            ),
         ]),
         extras: &[],
         more: "Example: qa osf add name=desktop memory=2048",
@@ -284,6 +290,7 @@ pub(crate) const ALL: &[Verb] = &[
             may("memory", "in MiB, from the next start of each virtual machine"),
             may("user_storage_size", "MiB, or a number with k, m, g or t; empty: no limit"),
             may("nesting", "1 or 0, from the next start of each virtual machine"),
+            may("init", "auto, image or own, from the next start of each virtual machine"),
         ]),
         extras: &[OSFS, Extra::Force],
         more: "Example: qa osf edit -f name=desktop memory=4096",

@@ -2,14 +2,16 @@
 
 use super::{Database, TENANT, add_di, world};
 use crate::{Error, NewOsf, OsfEdit};
+use model::osf::Init;
 
 pub(super) async fn life_of_an_osf(Database { store, .. }: Database) {
     let osf = store.add_osf(TENANT, &NewOsf::new("debian", 2048)).await.unwrap();
     assert!(osf.has_home());
-    let kiosk = NewOsf { name: "kiosk", memory: 512, user_storage_size: Some(0), nesting: false };
+    let kiosk = NewOsf { name: "kiosk", memory: 512, user_storage_size: Some(0), nesting: false, init: Init::Own };
     let small = store.add_osf(TENANT, &kiosk).await.unwrap();
     assert!(!small.has_home());
     assert_eq!((osf.nesting, small.nesting), (true, false));
+    assert_eq!((osf.init, small.init), (Init::Auto, Init::Own));
     assert_eq!(store.osfs(TENANT).await.unwrap(), [osf.clone(), small.clone()]);
     assert_eq!(store.osf(osf.id).await.unwrap(), Some(osf.clone()));
     assert_eq!(store.osf_by_name(TENANT, "kiosk").await.unwrap(), Some(small.clone()));
@@ -23,6 +25,7 @@ pub(super) async fn life_of_an_osf(Database { store, .. }: Database) {
         memory: Some(4096),
         user_storage_size: Some(Some(9)),
         nesting: Some(false),
+        init: Some(Init::Image),
         name: None,
     };
     let bigger = store.edit_osf(osf.id, &edit).await.unwrap();

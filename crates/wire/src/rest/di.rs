@@ -42,9 +42,9 @@ pub struct NewDi {
 /// What an archive holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageKind {
-    /// `systemd`, `sysvinit`, `openrc`, or `other`.
+    /// `systemd`, `sysvinit`, `openrc`, `other`, or [`ImageKind::NO_INIT`].
     pub init: String,
-    /// The file that `/sbin/init` leads to.
+    /// The file that `/sbin/init` leads to; empty where there is none.
     pub init_path: String,
     /// `x86_64` or `i386`.
     pub architecture: String,
@@ -56,6 +56,11 @@ pub struct ImageKind {
     pub unpacked_bytes: u64,
     /// How people can come in.
     pub ways: WaysIn,
+}
+
+impl ImageKind {
+    /// The word for an image that has no init.
+    pub const NO_INIT: &'static str = "none";
 }
 
 /// What an image has for people to come in.
@@ -75,7 +80,12 @@ pub struct WaysIn {
 impl fmt::Display for ImageKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.distribution.as_deref().unwrap_or("unnamed system");
-        write!(f, "{name}, {}, init {}", self.architecture, self.init)?;
+        write!(f, "{name}, {}, ", self.architecture)?;
+        if self.init == Self::NO_INIT {
+            write!(f, "no init of its own")?;
+        } else {
+            write!(f, "init {}", self.init)?;
+        }
         if self.init == "other" {
             write!(f, " ({})", self.init_path)?;
         }

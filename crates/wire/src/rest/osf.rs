@@ -15,6 +15,8 @@ pub struct Osf {
     pub user_storage_size: Option<i64>,
     /// Whether programs in its VMs may make user name spaces, as the sandboxes of browsers do.
     pub nesting: bool,
+    /// What process 1 of its VMs is: `auto`, `image` or `own`.
+    pub init: String,
 }
 
 /// An OSF to add.
@@ -32,6 +34,9 @@ pub struct NewOsf {
     /// They may, when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nesting: Option<bool>,
+    /// `auto` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
 }
 
 /// What to change of an OSF; what is left out stays.
@@ -50,6 +55,9 @@ pub struct EditOsf {
     /// From the next start of each VM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nesting: Option<bool>,
+    /// From the next start of each VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
 }
 
 /// Tells `null` from a field that is left out.

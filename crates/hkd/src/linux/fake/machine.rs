@@ -159,6 +159,14 @@ impl Machine {
         }
     }
 
+    /// Another installation takes every slot, as long as its run directory is there.
+    pub fn take_all_slots(&self, directory: &Path) {
+        let mut state = self.state();
+        for slot in 0..SLOTS {
+            state.slots.entry(slot).or_insert_with(|| directory.to_owned());
+        }
+    }
+
     /// Somebody else empties the firewall.
     pub fn flush_rules(&self) {
         self.state().sources.clear();

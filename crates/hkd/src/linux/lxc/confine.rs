@@ -14,6 +14,11 @@ use crate::linux::cgroup::MEMORY_EVENTS;
 pub(super) const DROPPED: &str = "audit_control block_suspend bpf checkpoint_restore mac_admin \
     mac_override mknod perfmon sys_module sys_pacct sys_rawio sys_resource sys_time syslog wake_alarm";
 
+/// All that a guest's root has where our own init runs: enough to give accounts, files and a network
+/// to its user, and to end what runs.
+const KEPT: &str = "audit_write chown dac_override fowner fsetid kill net_admin net_bind_service \
+    net_raw setfcap setgid setpcap setuid sys_boot sys_chroot";
+
 /// The numbers of errors.
 const EPERM: i32 = 1;
 const ENOSYS: i32 = 38;
@@ -162,10 +167,21 @@ pub(super) fn at_end(groups: &[String], kept: &str) -> String {
 }
 
 /// The lines of LXC's configuration that confine a container. `unified` tells which hierarchy of
-/// control groups the machine has; `piped_cores` that the machine hands dumps to a program of its own;
+/// control groups the machine has; `piped_cores` that the machine hands dumps to a program of its own, `own_init` that
+/// our own init runs;
 /// `begin` and `end` are the paths of the scripts [`limits`] and [`at_end`].
-pub(super) fn config(unified: bool, piped_cores: bool, begin: &str, end: &str) -> String {
-    let mut text = format!("lxc.cap.drop = {DROPPED}\n");
+pub(super) fn config(
+    unified: bool,
+    piped_cores: bool,
+    own_init: bool,
+    begin: &str,
+    end: &str,
+) -> String {
+    let mut text = if own_init {
+        format!("lxc.cap.keep = {KEPT}\n")
+    } else {
+        format!("lxc.cap.drop = {DROPPED}\n")
+    };
     let group = if unified { "lxc.cgroup2" } else { "lxc.cgroup" };
     let _ = writeln!(text, "{group}.devices.deny = a");
     for device in DEVICES {
@@ -226,7 +242,7 @@ mod tests {
     #[test]
     fn dumps_go_to_no_program_of_the_host() {
         assert!(piped_cores("|/usr/lib/systemd/systemd-coredump %P") && !piped_cores("core"));
-        assert!(config(true, true, "/x", "/y").contains("lxc.prlimit.core = 1\n"));
-        assert!(!config(true, false, "/x", "/y").contains("prlimit"));
+        assert!(config(true, true, false, "/x", "/y").contains("lxc.prlimit.core = 1\n"));
+        assert!(!config(true, false, true, "/x", "/y").contains("prlimit"));
     }
 }
