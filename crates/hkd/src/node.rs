@@ -17,11 +17,11 @@ use model::{
     settings::{BadSetting, Settings},
 };
 use store::Store;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     layout::Layout,
-    linux::{Linux, firewall::Network, names::Names},
+    linux::{self, Linux, firewall::Network, names::Names},
     storage::Driver,
 };
 
@@ -87,6 +87,8 @@ pub struct Node {
     allowed: Mutex<HashSet<String>>,
     /// What is wrong with this host, by kind.
     problems: Mutex<BTreeMap<Problem, String>>,
+    /// Told when one of them is no more.
+    solved: Notify,
     /// The VMs whose agent is ready, for those who want to attach.
     ready: Mutex<HashMap<VmId, Run>>,
     /// Homes were made before, or their folder was marked.
@@ -184,6 +186,7 @@ impl Node {
             settings: Mutex::new(Arc::new(parts.settings)),
             allowed: Mutex::default(),
             problems: Mutex::default(),
+            solved: Notify::new(),
             ready: Mutex::default(),
             homes_used: AtomicBool::new(false),
         }
@@ -225,6 +228,7 @@ impl Node {
         let Some(sentence) = sentence else {
             if problems.remove(&problem).is_some() {
                 tracing::info!(?problem, "a problem of this host is solved");
+                self.solved.notify_waiters();
             }
             return;
         };
@@ -232,6 +236,19 @@ impl Node {
             tracing::error!("{sentence}");
             problems.insert(problem, sentence);
         }
+    }
+
+    /// Makes the bridge and the firewall's tables, and notes whether they are there.
+    pub fn make_network(&self) -> linux::Result<()> {
+        let made = self.linux.ensure_network(&self.bridge);
+        let problem = made.as_ref().err().map(|error| format!("there is no network: {error}"));
+        self.set_problem(Problem::Network, problem);
+        made
+    }
+
+    /// Resolves when a problem of this host is solved.
+    pub async fn solved(&self) {
+        self.solved.notified().await;
     }
 
     /// Whether something is wrong.

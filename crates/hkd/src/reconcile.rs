@@ -148,8 +148,7 @@ impl Reconciler {
         let node = Arc::clone(&self.node);
         let look = move || {
             if node.has_problem(Problem::Network) {
-                node.linux.ensure_network(&node.bridge)?;
-                node.set_problem(Problem::Network, None);
+                node.make_network()?;
             }
             node.linux.allowed().or_else(|_| {
                 node.linux.ensure_network(&node.bridge)?;
@@ -158,6 +157,7 @@ impl Reconciler {
         };
         let found = blocking(look).await;
         let problem = found.as_ref().err();
+        let problem = problem.filter(|_| !self.node.has_problem(Problem::Network));
         let problem = problem.map(|error| format!("the firewall cannot be set: {error}"));
         self.node.set_problem(Problem::Firewall, problem);
         Some(found.ok()?.into_iter().map(|source| self.node.names.link(source.vm)).collect())
@@ -197,7 +197,9 @@ impl Reconciler {
     /// Hands the rows to the loops. What was found on the machine without any row is handed over
     /// once, as wanted by nobody.
     async fn feed(&mut self) {
-        self.refresh_settings().await;
+        if let Err(error) = self.refresh_settings().await {
+            return self.unreachable(&error);
+        }
         match self.is_current().await {
             Ok(Some(true)) => self.node.set_problem(Problem::OlderDatabase, None),
             Ok(Some(false)) => return self.node.is_older(),
@@ -283,18 +285,19 @@ impl Reconciler {
         }
     }
 
-    async fn refresh_settings(&self) {
-        let Ok(configs) = self.node.store.configs().await else { return };
+    async fn refresh_settings(&self) -> store::Result<()> {
+        let configs = self.node.store.configs().await?;
         let mut settings = self.file.clone();
         settings.layer_rows(configs);
-        match PerStart::from_settings(&settings) {
-            Ok(fresh) => self.node.set_settings(fresh),
-            Err(error) => {
-                let sentence = format!("{error}: the values of before hold");
-                return self.node.set_problem(Problem::Settings, Some(sentence));
+        let problem = match PerStart::from_settings(&settings) {
+            Ok(fresh) => {
+                self.node.set_settings(fresh);
+                None
             }
-        }
-        self.node.set_problem(Problem::Settings, None);
+            Err(error) => Some(format!("{error}: the values of before hold")),
+        };
+        self.node.set_problem(Problem::Settings, problem);
+        Ok(())
     }
 }
 

@@ -464,6 +464,7 @@ impl VmLoop {
             changed = self.work.changed() => if changed.is_err() { return Ok(Woken::Gone) },
             () = end => {}
             () = finished(&mut self.behind, &self.node) => {}
+            () = self.node.solved() => {}
             () = sleep(wait) => {}
         }
         Ok(Woken::Changed)

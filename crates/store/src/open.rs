@@ -15,6 +15,7 @@ use std::{
 
 use rustix::fs::FlockOperation;
 use sqlx::{
+    ConnectOptions as _, Connection as _,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -27,6 +28,8 @@ use crate::{
 
 /// How long a writer waits for another before it gives up.
 const BUSY: Duration = Duration::from_secs(10);
+/// How long a server may take to give a connection.
+const ANSWERS: Duration = Duration::from_secs(5);
 /// Connections of one process. Each of SQLite's is a thread.
 const SQLITE_CONNECTIONS: u32 = 4;
 /// Connections of one process, of which one listens.
@@ -132,9 +135,15 @@ async fn connect(url: &str, synchronous: SqliteSynchronous) -> Result<Db> {
             let options = PgConnectOptions::from_str(url)
                 .map_err(|_| Error::Url { url: without_password(url) })?
                 .application_name("qvd");
+            // A pool tries again and again and says only that it did; one connection says why not.
+            let first = tokio::time::timeout(BUSY, options.connect());
+            let slow = |_| sqlx::Error::Io(io::ErrorKind::TimedOut.into());
+            let first = first.await.map_err(slow).flatten().map_err(open)?;
+            // It has served its purpose.
+            let _ = first.close().await;
             let pool = PgPoolOptions::new()
                 .max_connections(POSTGRES_CONNECTIONS)
-                .acquire_timeout(BUSY)
+                .acquire_timeout(ANSWERS)
                 .connect_with(options)
                 .await;
             Db::Postgres(pool.map_err(open)?)

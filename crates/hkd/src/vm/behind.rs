@@ -100,7 +100,9 @@ impl VmLoop {
         let (told, progress) = watch::channel((0, 0));
         let (vm, node) = (self.vm, Arc::clone(&self.node));
         let worker = spawn_blocking(move || {
-            let mut tell = |done, all| drop(told.send_replace((done, all)));
+            let mut tell = |done, all| {
+                told.send_replace((done, all));
+            };
             execute::execute(&node, step, vm, work.as_ref(), &seen, now, &mut tell)
         });
         Behind { step, worker, progress, heard: Instant::now() }

@@ -7,6 +7,8 @@ mod lives;
 #[cfg(test)]
 mod safety;
 #[cfg(test)]
+mod scarce;
+#[cfg(test)]
 mod twice;
 #[cfg(test)]
 mod world;

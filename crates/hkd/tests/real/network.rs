@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use hkd::linux::{
-    Linux as _,
+    Error, Linux as _,
     firewall::{Network, Source},
 };
 
@@ -54,4 +54,40 @@ fn a_link_is_shut_until_its_addresses_are_let_through() {
         assert_eq!(place.real.allowed().unwrap(), []);
     }
     assert!(ping("10.99.0.10").is_err(), "it was taken back");
+}
+
+/// A link with the bridge's name that is no bridge, and a bridge of others, are refused as they are;
+/// one that is ours, with a VM's link on it, is used again.
+#[test]
+fn a_bridge_of_others_is_left_alone() {
+    let place = Place::enter();
+    let network = Network { gateway: "10.99.0.1/24".parse().unwrap(), blocked: Vec::new() };
+    let (bridge, link) = (&place.names.bridge, place.names.link(VM));
+    for (make, why) in [
+        (format!("ip link add {bridge} type veth peer name far"), "it is no bridge"),
+        (
+            format!(
+                "ip link add {bridge} type bridge && ip link add other type veth peer name far && \
+                 ip link set other master {bridge}"
+            ),
+            "other hangs on it",
+        ),
+        (
+            format!("ip link add {bridge} type bridge && ip address add 192.0.2.1/24 dev {bridge}"),
+            "it has the address 192.0.2.1",
+        ),
+    ] {
+        shell(&make);
+        let before = shell("ip address");
+        let refused = place.real.ensure_network(&network).unwrap_err();
+        assert!(matches!(&refused, Error::InUse { why: said, .. } if said == why), "{refused}");
+        assert_eq!(shell("ip address"), before, "nothing is changed");
+        shell(&format!("ip link del {bridge}"));
+        let _ = try_shell("ip link del far");
+    }
+    place.real.ensure_network(&network).unwrap();
+    shell(&format!(
+        "ip link add {link} type veth peer name far && ip link set {link} master {bridge}"
+    ));
+    place.real.ensure_network(&network).unwrap();
 }
