@@ -188,7 +188,8 @@ fn nginx(folder: &Path, desktop: &Path) -> Result<Start> {
          user root;\ndaemon off;\nworker_processes 2;\nworker_rlimit_nofile 20000;\n\
          pid {at}/nginx.pid;\nerror_log {at}/nginx.log crit;\n\
          events {{ worker_connections 10000; }}\n\
-         stream {{ server {{\n  listen 127.0.0.1:{} ssl backlog=4096;\n  ssl_certificate {at}/ssl/cert.pem;\n  \
+         stream {{ server {{\n  listen 127.0.0.1:{} ssl backlog=4096;\n  ssl_protocols TLSv1.3;\n  \
+         ssl_certificate {at}/ssl/cert.pem;\n  \
          ssl_certificate_key {at}/ssl/key.pem;\n  proxy_timeout 1h;\n  proxy_pass unix:{};\n}} }}\n",
         Kind::Nginx.port(),
         desktop.display()
