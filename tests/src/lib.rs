@@ -7,6 +7,7 @@
 
 pub mod attempt;
 pub mod display;
+pub mod fuse;
 pub mod painting;
 pub mod pixel;
 pub mod postgres;

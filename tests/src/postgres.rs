@@ -17,6 +17,16 @@ pub fn start(folder: &Path) -> (Running, String) {
     shell(&format!(
         "mkdir {at} && chown postgres {at} && cd / && {as_postgres} {bin}/initdb -D {at}/data -A trust -U postgres --no-sync >/dev/null"
     ));
+    let server = serve(folder);
+    try_shell(&format!("cd / && {as_postgres} psql -h {at} -U postgres -qc 'CREATE DATABASE qvd'"))
+        .unwrap_or_else(|why| panic!("{why}"));
+    (server, "postgres://postgres@127.0.0.1:5432/qvd".to_owned())
+}
+
+/// Starts the server whose database is in a folder, and waits until it answers.
+pub fn serve(folder: &Path) -> Running {
+    let place = folder.join("pg");
+    let bin = shell("ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1");
     let server = command("setpriv")
         .args([
             "--reuid",
@@ -39,9 +49,7 @@ pub fn start(folder: &Path) -> (Running, String) {
         .spawn()
         .expect("postgres starts");
     until("PostgreSQL", Duration::from_secs(30), || {
-        try_shell(&format!(
-            "cd / && {as_postgres} psql -h {at} -U postgres -qc 'CREATE DATABASE qvd'"
-        ))
+        try_shell(&format!("pg_isready -q -h {}", place.display()))
     });
-    (Running(server), "postgres://postgres@127.0.0.1:5432/qvd".to_owned())
+    Running(server)
 }

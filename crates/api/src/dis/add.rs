@@ -27,7 +27,7 @@ use crate::{
     peer::Peer,
 };
 
-use super::receive::{Complete, Incoming, Received, Until, drained, ending};
+use super::receive::{Complete, Incoming, Received, Until, drained, ending, mounted};
 
 /// The query.
 #[derive(Debug, Deserialize)]
@@ -88,6 +88,7 @@ struct Ready {
 async fn prepare(context: &Context, query: &Add) -> Result<Ready, Fault> {
     let osf = check(context, query).await?;
     let images = super::images(context).await?;
+    mounted(&images, &context.store().dis(TENANT).await?).await?;
     let staging = super::folder(context, "path.storage.staging").await?;
     let incoming = Incoming::open(&staging, context.node()).await?;
     Ok(Ready { osf, images, incoming })

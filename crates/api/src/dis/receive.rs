@@ -4,11 +4,13 @@ use std::{
     io::{self, Read},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use axum::body::Body;
 use futures::StreamExt as _;
 use http::StatusCode;
+use model::di::Di;
 use sha2::{Digest as _, Sha256};
 use tokio::{
     fs::{self, File},
@@ -22,6 +24,35 @@ use super::partial::{Partial, complete_name, partial_name, storage_fault};
 
 /// How much is copied at a time.
 const PIECE: usize = 1 << 20;
+
+/// How long the storage may take to say what is in it.
+const ANSWERS: Duration = Duration::from_secs(5);
+
+/// Makes sure that the folder of images is the one there was: where all of the registered images lack,
+/// its storage is not mounted, and nothing is to be made.
+pub(super) async fn mounted(images: &Path, registered: &[Di]) -> Result<(), Fault> {
+    if registered.is_empty() {
+        return Ok(());
+    }
+    let path = images.display();
+    let look = async {
+        for di in registered {
+            let there = fs::try_exists(images.join(&di.path)).await;
+            if there.map_err(|error| storage_fault(images, &error))? {
+                return Ok(());
+            }
+        }
+        let detail = format!("{path} holds none of the registered images: it is not mounted");
+        Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "storage-missing", detail)
+            .remedy("mount it on this host, and send the image again"))
+    };
+    // What waits for a storage that hangs is left behind.
+    tokio::time::timeout(ANSWERS, look).await.unwrap_or_else(|_| {
+        let detail = format!("the storage {path} does not answer");
+        Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "storage-silent", detail)
+            .remedy("send the image again when it answers"))
+    })
+}
 
 /// A new file in the folder for what comes in.
 #[derive(Debug)]

@@ -229,3 +229,22 @@ async fn the_end_of_the_api_does_not_wait_for_an_upload() {
     }
     it.end_leaving(|it| assert!(it.names_in("storage/staging").is_empty())).await;
 }
+
+/// With images registered and none of their files there the storage is not mounted: nothing is made in
+/// its mount point, and it goes on when the storage is back.
+#[tokio::test]
+async fn nothing_is_made_where_the_storage_is_not_mounted() {
+    let it = Installation::with_a_vm().await;
+    let (images, away) = (it.path("storage/images"), it.path("storage/away"));
+    std::fs::rename(&images, &away).unwrap();
+    std::fs::create_dir(&images).unwrap();
+    let line = format!("di add path={} osf=desk", it.file("more.tar.zst", &packed()).display());
+    let said = it.qa(&line).await.failed(1);
+    assert!(said.contains("holds none of the registered images: it is not mounted"), "{said}");
+    assert_eq!(it.names_in("storage/images"), [""; 0]);
+    std::fs::remove_dir(&images).unwrap();
+    std::fs::rename(&away, &images).unwrap();
+    it.qa(&line).await.ok();
+    assert_eq!(it.names_in("storage/images"), ["1-small.tar.zst", "2-more.tar.zst"]);
+    it.end().await;
+}
