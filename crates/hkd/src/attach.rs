@@ -45,8 +45,9 @@ const OPENED_WITHIN: Duration = Duration::from_secs(10);
 /// How often an attachment is tried again that another has overtaken, and after which pause.
 const TAKEN_TRIES: u32 = 10;
 const TAKEN_PAUSE: Duration = Duration::from_millis(300);
-/// How many attachments may be under way at once.
-const AT_ONCE: usize = 1000;
+/// How many attachments may be under way at once; more wait. Each takes two descriptors, of the 1024 that
+/// a service has where nobody says otherwise.
+const AT_ONCE: usize = 256;
 
 /// Makes the socket that routers ask at, for one group beside root.
 pub fn listen(path: &Path, group: u32) -> io::Result<UnixListener> {
