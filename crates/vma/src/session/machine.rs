@@ -24,8 +24,9 @@ use super::line::Said;
 const AGAIN: Duration = Duration::from_millis(300);
 /// For this long after a suspension `nxagent` is deaf.
 const DEAF: Duration = Duration::from_millis(100);
-/// A client that does not let go in good order is cut off after this long.
-const ORDERLY: Duration = Duration::from_secs(2);
+/// A client that does not let go in good order is cut off after this long. So is one whose router died:
+/// that it is gone shows in nothing else, and its next connection waits for this.
+const ORDERLY: Duration = Duration::from_secs(1);
 /// How long a resume may keep the desktop's programs standing still.
 const WAITING_MAX: Duration = Duration::from_secs(10);
 /// How long a session without programs waits for its first client.
