@@ -33,8 +33,16 @@ use crate::{
     server::{Attached, Server, Vm},
 };
 
-/// The first pause before a lost connection is resumed; it doubles up to [`SLOWEST`].
+/// The first pause before a lost connection is resumed; it doubles up to [`SLOW`] at first, and up to
+/// [`SLOWEST`] when the loss is no longer [`YOUNG`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause while a server that was started anew can be hoped for: its desktops are to be back
+/// as soon as it is.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How long that is hoped for.
+const YOUNG: Duration = Duration::from_mins(1);
 
 /// The longest pause between two attempts to resume.
 const SLOWEST: Duration = Duration::from_secs(10);
@@ -186,7 +194,8 @@ impl Resuming<'_> {
         server: &mut Server,
         progress: &mut Progress,
     ) -> Result<Option<Attached>, Failure> {
-        let deadline = Instant::now() + Duration::from_secs(self.most);
+        let lost = Instant::now();
+        let deadline = lost + Duration::from_secs(self.most);
         let mut pause = FIRST_PAUSE;
         loop {
             thread::sleep(pause);
@@ -196,7 +205,8 @@ impl Resuming<'_> {
                         return Err(Failure::Lost(failure.to_string()));
                     }
                     progress.say(&format!("Connection lost, resuming: {failure}"));
-                    pause = (pause * 2).min(SLOWEST);
+                    let longest = if lost.elapsed() < YOUNG { SLOW } else { SLOWEST };
+                    pause = (pause * 2).min(longest);
                 }
                 outcome => return outcome,
             }
