@@ -84,6 +84,10 @@ fn the_router_is_given_little() {
     }
     let status = shell(&format!("cat /proc/{}/status", world.daemon_pid("l7r")));
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    for daemon in ["l7r", "api"] {
+        let status = shell(&format!("cat /proc/{}/status", world.daemon_pid(daemon)));
+        assert!(status.contains("Seccomp:\t2"), "{daemon}: {status}");
+    }
     let run = world.folder().join("run");
     let as_router = |line: &str| {
         try_shell(&format!("setpriv --reuid qvd --regid qvd --clear-groups sh -c '{line}'"))

@@ -1,5 +1,7 @@
 //! Takes from a daemon what it has no use for, so that who takes the daemon over gains little.
 
+mod calls;
+
 use std::{fs, io, path::Path};
 
 use anyhow::{Context, Result, ensure};
@@ -8,6 +10,8 @@ use landlock::{
     RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+pub(crate) use calls::refuse as refuse_calls;
 
 /// The newest rights that the router was tried without.
 const KNOWN: ABI = ABI::V6;

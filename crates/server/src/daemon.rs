@@ -44,6 +44,7 @@ pub(crate) fn l7r(config: &Config, listen_fd: Option<i32>) -> Result<()> {
     // Last: what follows, and every thread it starts, faces the network.
     confine::hide()?;
     confine::to_folder(&l7r.ssl_dir)?;
+    confine::refuse_calls()?;
     runtime()?.block_on(async {
         let stop = until_told()?;
         ready();
@@ -58,6 +59,7 @@ pub(crate) fn api(config: &Config, admin: Option<i32>, internal: Option<i32>) ->
     descriptors();
     // The router runs as the same user.
     confine::hide()?;
+    confine::refuse_calls()?;
     let socket = |number: Option<i32>, path: &Path| match number {
         Some(number) => Ok(UnixListener::from(sockets::inherited(number)?)),
         None => sockets::unix(path, None),

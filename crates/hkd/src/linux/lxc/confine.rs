@@ -64,8 +64,8 @@ const MISSING: [&str; 6] =
 const BTRFS_REQUESTS: [u32; 5] = [0x5000_9401, 0x5000_940e, 0x5000_9417, 0x5000_9418, 0x4008_941a];
 
 /// Families of sockets that no desktop needs: those that lead past the network's name space (vsock,
-/// QRTR), and those whose code in the kernel is old or rare (AX.25, IPX, AppleTalk, X.25, PF_KEY,
-/// RDS, CAN, TIPC, RxRPC, the kernel's ciphers).
+/// QRTR), and those whose code in the kernel is old or rare (AX.25, IPX, `AppleTalk`, X.25, `PF_KEY`,
+/// RDS, CAN, TIPC, `RxRPC`, the kernel's ciphers).
 const FAMILIES: [u32; 12] = [3, 4, 5, 9, 15, 21, 29, 30, 33, 38, 40, 42];
 
 /// The flag that asks `clone` and `unshare` for a user name space.
