@@ -76,9 +76,9 @@ impl Stage {
             let name = format!("desk{number}");
             // One boots as long as a real system does; the others are as often on their way as not.
             if number == 1 {
-                world.add_vm(&name, "ada")
+                world.add_vm(&name, "ada");
             } else {
-                world.add_quick_vm(&name, "ada")
+                world.add_quick_vm(&name, "ada");
             }
             wanted.insert(name, false);
         }

@@ -47,11 +47,11 @@ impl Head {
             .and_then(|text| text.parse().ok())
             .context("/proc/meminfo does not tell the memory")?;
         let changes = ["status", "--porcelain", "--untracked-files=no", "--", "crates"];
-        let changed = if said("git", &changes)?.is_empty() { "" } else { "+" };
+        let mark = if said("git", &changes)?.is_empty() { "" } else { "+" };
         Ok(Self {
             name: name.to_owned(),
             about: about.to_owned(),
-            revision: format!("{}{changed}", said("git", &["rev-parse", "--short=12", "HEAD"])?),
+            revision: format!("{}{mark}", said("git", &["rev-parse", "--short=12", "HEAD"])?),
             began: said("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"])?,
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             cpu,
