@@ -11,7 +11,6 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -62,10 +61,9 @@ impl Control {
         while state.0 == Mood::Hung {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let mood = state.0;
-        drop(state);
-        match mood {
-            Mood::Slow(time) => thread::sleep(time),
+        match state.0 {
+            // Until then, or until it is in another mood.
+            Mood::Slow(time) => drop(self.changed.wait_timeout(state, time)),
             Mood::Broken(code) => return Err(Errno::from_i32(code)),
             Mood::Well | Mood::Hung => {}
         }
