@@ -124,9 +124,9 @@ const OPENS: [&str; 8] =
 fn memory(world: &World) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", world.daemon_pid("hkd")));
     let status = status.expect("hkd runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let word = line.and_then(|line| line.split_whitespace().next());
-    word.and_then(|word| word.parse().ok()).expect("it has memory")
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = resident.and_then(|resident| resident.split_whitespace().next());
+    kibibytes.and_then(|count| count.parse().ok()).expect("it has memory")
 }
 
 /// Asks for a desktop; what came, and the client.

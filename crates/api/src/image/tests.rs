@@ -229,9 +229,9 @@ fn other_inits_and_hard_links() {
 
 #[test]
 fn what_cannot_start_is_refused() {
-    let mut none = Image::new();
-    none.program("bin/sh", 62);
-    assert_eq!(refused(none), "it has nothing to start: there is no /sbin/init in it");
+    let mut above = Image::new();
+    above.program("root/sbin/init", 62);
+    assert_eq!(refused(above), "it has nothing to start: there is no /sbin/init in it");
 
     let mut dangling = Image::new();
     dangling.link("sbin/init", "/lib/systemd/systemd");

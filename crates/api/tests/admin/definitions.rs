@@ -77,11 +77,15 @@ async fn osfs_have_the_original_defaults_and_can_be_changed() {
          2 | big  | 8192 | yes     |  20480
     "]]
     .assert_eq(&it.qa("osf list").await.ok());
-    it.qa("osf edit -f name=big user_storage_size= memory=4096").await.ok();
+    it.qa("osf edit -f name=big user_storage_size= memory=4096 nesting=no init=own").await.ok();
+    assert_eq!(it.qa("osf list -f nesting=1,init=auto").await.ok().lines().count(), 3);
     let json = it.qa("osf list -f id=2 -o json").await.ok();
     let osfs: serde_json::Value = serde_json::from_str(&json).unwrap();
     let wanted = serde_json::json!([
-        {"id": 2, "name": "big", "memory": 4096, "user_storage_size": null}
+        {
+            "id": 2, "name": "big", "memory": 4096, "user_storage_size": null,
+            "nesting": false, "init": "own"
+        }
     ]);
     assert_eq!(osfs, wanted);
     assert_eq!(it.qa("osf del -f name=big").await.ok(), "Deleted 1 OSF.\n");

@@ -115,7 +115,8 @@ async fn an_image_without_an_init_gets_ours() {
     let said = format!("{}{}", added.out, added.err);
     assert!(said.contains("no init of its own"), "{said}");
     assert!(said.contains("a tiny one of QVD runs in its VMs"), "{said}");
-    it.qa("osf edit -f name=desk init=never").await.failed(1);
+    let bad = it.qa("osf add name=odd init=never").await.failed(1);
+    assert_eq!(bad, "qa: init is auto, image or own, not `never`\n");
     it.end().await;
 }
 

@@ -123,6 +123,9 @@ async fn connects(stage: &Stage, told: &mut Told, request: &[u8], options: &[&st
     };
     assert_eq!(parameters.nx_options(), options);
     api.say(&Answer::Progress { text: "Waiting for the \u{e4}gent".to_owned() }).await;
+    let waits = told.client.record().await;
+    assert!(waits.starts_with("HTTP/1.1 102 Processing\r\n"), "at once: {waits}");
+    told.records.push(waits);
     api.say(&attach(parameters)).await;
     let mut hkd = stage.hkd().await;
     hkd.hear::<wire::attach::FromRouter>().await;
@@ -130,7 +133,6 @@ async fn connects(stage: &Stage, told: &mut Told, request: &[u8], options: &[&st
     let (head, _) = told.answer().await;
     let key = format!("HTTP/1.1 101 Switching Protocols\r\nX-QVD-Slave-Key: {NAME}\r\n\r\n");
     assert_eq!(head, key, "the switch is a record of its own");
-    assert!(told.records[told.records.len() - 2].starts_with("HTTP/1.1 102 Processing\r\n"));
     told.client.send(b"NXPROXY-3.5.0-3.5.99 ").await;
     let mut desktop = hkd.open().await;
     let mut first = [0; 21];

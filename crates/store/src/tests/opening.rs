@@ -59,7 +59,7 @@ async fn a_newer_database_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}/qvd.db", folder.path().display());
     let store = Store::migrate(&url).await.unwrap();
-    tamper(&store, "UPDATE _sqlx_migrations SET version = 99").await.unwrap();
+    tamper(&store, "UPDATE _sqlx_migrations SET version = version + 96").await.unwrap();
     for error in [Store::open(&url).await.unwrap_err(), Store::migrate(&url).await.unwrap_err()] {
         assert!(error.to_string().ends_with("install a newer version of qvd"), "{error}");
     }
@@ -78,7 +78,10 @@ async fn what_is_no_database_is_refused_without_its_password() {
     }
     let away = "postgres://ada:s3cret@db/qvd?host=/nowhere";
     let error = Store::open(away).await.unwrap_err();
-    assert_eq!(error.to_string(), "cannot open the database postgres://ada@db/qvd?host=/nowhere");
+    let said = error.to_string();
+    let wanted = "cannot open the database postgres://ada@db/qvd?host=/nowhere: ";
+    assert!(said.starts_with(wanted) && said.contains("No such file"), "{said}");
+    assert!(!said.contains("s3cret"));
     assert!(!format!("{error:?}").contains("s3cret"));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("text.db");
