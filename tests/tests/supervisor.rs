@@ -172,11 +172,14 @@ fn storage_is_where_qa_says() {
     world.qa(&format!("config set path.storage.root={}", moved.display()));
     doctor().expect("it is on btrfs");
     world.stop_daemons();
+    // What is registered moves with it.
+    let images = world.storage().join("images");
+    shell(&format!("mkdir {0} && cp -a {1} {0}/images", moved.display(), images.display()));
     world.run_daemons();
     world.qa("osf add name=other");
     world.qa(&format!("di add path={} osf=other", tests::world::image_file("test").display()));
     let images = shell(&format!("ls {}/images", moved.display()));
-    assert_eq!(images.lines().count(), 1, "{images}");
+    assert_eq!(images.lines().count(), 2, "{images}");
     assert!(!plain.exists());
     world.qa("config del path.storage.root");
     world.stop_daemons();

@@ -42,7 +42,10 @@ pub(super) async fn mounted(images: &Path, registered: &[Di]) -> Result<(), Faul
                 return Ok(());
             }
         }
-        let detail = format!("{path} holds none of the registered images: it is not mounted");
+        let detail = format!(
+            "{path} holds none of the registered images: it is not mounted, or they were not moved \
+             there"
+        );
         Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "storage-missing", detail)
             .remedy("mount it on this host, and send the image again"))
     };
