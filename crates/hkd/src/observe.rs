@@ -68,7 +68,11 @@ pub fn observe(
         groups: !linux.cgroups(&name)?.is_empty(),
         container,
     };
-    let starved = if here { linux.killed_for_memory(&node.layout.vms, &name)? } else { 0 };
+    // On its way up there is nothing yet that could have been killed.
+    let starved = match &record {
+        Some(record) if record.started => linux.killed_for_memory(&node.layout.vms, &name)?,
+        _ => 0,
+    };
     Ok(Observation { seen, record, image, monitor, starved })
 }
 
