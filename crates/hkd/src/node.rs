@@ -1,7 +1,7 @@
 //! What all VMs of a host share: its machine, its folders, its database, its clock.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::Ipv4Addr,
     path::PathBuf,
     sync::{
@@ -25,14 +25,21 @@ use crate::{
     storage::Driver,
 };
 
+/// What is said of a database that was put back.
+const OLDER: &str = "the database is older than what is on this host";
+/// And what helps.
+const OLDER_REMEDY: &str = "put back the newest backup, or run `qvd migrate --restored`";
+
 /// Where time comes from, so that a test can bring its own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What can be wrong with a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Problem {
-    /// The database is an old one.
+    /// The database is an old one: it has given fewer addresses than this host knows of.
     OlderDatabase,
+    /// The same: it knows only earlier runs of some VMs than this host made.
+    OlderRuns,
     /// How new the database is cannot be read or noted on this machine.
     Given,
     /// Rows of the database make no sense.
@@ -85,6 +92,8 @@ pub struct Node {
     settings: Mutex<Arc<PerStart>>,
     /// The links whose addresses the firewall lets through.
     allowed: Mutex<HashSet<String>>,
+    /// The VMs of which this host made later runs than the database knows.
+    ahead: Mutex<BTreeSet<VmId>>,
     /// What is wrong with this host, by kind.
     problems: Mutex<BTreeMap<Problem, String>>,
     /// Told when one of them is no more.
@@ -185,6 +194,7 @@ impl Node {
             heavy: Semaphore::new(parts.heavy),
             settings: Mutex::new(Arc::new(parts.settings)),
             allowed: Mutex::default(),
+            ahead: Mutex::default(),
             problems: Mutex::default(),
             solved: Notify::new(),
             ready: Mutex::default(),
@@ -261,16 +271,26 @@ impl Node {
         held(&self.problems).values().cloned().collect()
     }
 
-    /// The database was put back to an earlier state than this host has acted on.
-    pub fn is_older(&self) {
-        self.set_problem(
-            Problem::OlderDatabase,
-            Some(
-                "the database is older than what is on this host: nothing is started and nothing \
-                 removed; put back the newest backup, or run `qvd migrate --restored`"
-                    .to_owned(),
-            ),
-        );
+    /// Notes whether the database has given fewer addresses than this host knows of: then it was put
+    /// back to an earlier state.
+    pub fn set_older(&self, older: bool) {
+        let sentence = older
+            .then(|| format!("{OLDER}: nothing is started and nothing removed; {OLDER_REMEDY}"));
+        self.set_problem(Problem::OlderDatabase, sentence);
+    }
+
+    /// Notes whether this host made a later run of a VM than the database knows of.
+    pub fn set_ahead(&self, vm: VmId, ahead: bool) {
+        let mut all = held(&self.ahead);
+        let changed = if ahead { all.insert(vm) } else { all.remove(&vm) };
+        if changed {
+            let sentence = (!all.is_empty()).then(|| {
+                let vms: Vec<String> = all.iter().map(ToString::to_string).collect();
+                let vms = vms.join(", ");
+                format!("{OLDER}, which has later runs of VM {vms}: left as is; {OLDER_REMEDY}")
+            });
+            self.set_problem(Problem::OlderRuns, sentence);
+        }
     }
 
     /// Whether the folder of homes must be marked as such.

@@ -201,8 +201,8 @@ impl Reconciler {
             return self.unreachable(&error);
         }
         match self.is_current().await {
-            Ok(Some(true)) => self.node.set_problem(Problem::OlderDatabase, None),
-            Ok(Some(false)) => return self.node.is_older(),
+            Ok(Some(true)) => self.node.set_older(false),
+            Ok(Some(false)) => return self.node.set_older(true),
             Ok(None) => return,
             Err(error) => return self.unreachable(&error),
         }

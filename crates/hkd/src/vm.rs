@@ -121,6 +121,7 @@ impl VmLoop {
             }
         }
         self.node.set_ready(self.vm, None);
+        self.node.set_ahead(self.vm, false);
     }
 
     /// One look, and one step or one wait.
@@ -258,13 +259,11 @@ impl VmLoop {
 
     /// Whether this host made a later run than the database knows of: it was put back to an earlier
     /// state. What runs goes on, and nothing is taken down or made.
-    fn is_older(&mut self, work: Option<&Work>, seen: &Observation) -> bool {
+    fn is_older(&self, work: Option<&Work>, seen: &Observation) -> bool {
         let made = seen.record.as_ref().map(crate::record::Record::run);
         let known = work.map(|work| work.desired.run);
         let older = matches!((made, known), (Some(made), Some(known)) if made > known);
-        if older {
-            self.node.is_older();
-        }
+        self.node.set_ahead(self.vm, older);
         older
     }
 
