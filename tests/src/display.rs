@@ -36,7 +36,9 @@ impl Display {
         let file = authority.display();
         shell(&format!("xauth -q -f {file} add {name} . $(mcookie) 2>/dev/null"));
         let server = command("Xvfb")
-            .args([&name, "-screen", "0", &screen, "-nolisten", "tcp", "-noreset", "-auth"])
+            .args([&name, "-screen", "0", &screen, "-nolisten", "tcp", "-noreset"])
+            // Lock files lie in /tmp, which all worlds share.
+            .args(["-nolock", "-auth"])
             .arg(&authority)
             .stderr(Stdio::null())
             .spawn()

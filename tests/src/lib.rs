@@ -14,6 +14,7 @@ pub mod postgres;
 pub mod program;
 pub mod quick;
 pub mod soak;
+pub mod tree;
 pub mod wait;
 pub mod wire_client;
 pub mod world;

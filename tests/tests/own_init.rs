@@ -1,13 +1,9 @@
 //! Images that need no services: process 1 is a tiny init of ours.
 
-use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
+use std::time::Duration;
 
 use rand::Rng as _;
-use tests::{
-    Database, Display, World,
-    program::{shell, try_shell},
-    until,
-};
+use tests::{Database, Display, World, program::shell, tree, until};
 
 /// What process 1 of a VM is.
 fn first(world: &World, vm: &str) -> String {
@@ -114,12 +110,12 @@ fn a_tree_like_alpines_works_or_says_what_is_missing() {
     world.add_user("ada");
     for init in [false, true] {
         let name = if init { "own" } else { "plain" };
-        let tree = world.folder().join(name);
-        small_tree(&tree, init);
+        let folder = world.folder().join(name);
+        tree::small(&folder, init);
         let file = world.folder().join(format!("{name}.tar"));
         shell(&format!(
             "tar -C {} --numeric-owner --owner=0 --group=0 -cf {} .",
-            tree.display(),
+            folder.display(),
             file.display()
         ));
         world.qa(&format!("osf add name={name}"));
@@ -141,32 +137,4 @@ fn a_tree_like_alpines_works_or_says_what_is_missing() {
     }
     world.expect_log("INFO", "no nxagent");
     world.end();
-}
-
-/// A tree of busybox: with its init, or with none.
-fn small_tree(tree: &Path, init: bool) {
-    for folder in
-        ["bin", "sbin", "etc", "dev", "proc", "sys", "run", "tmp", "root", "home", "usr/bin"]
-    {
-        fs::create_dir_all(tree.join(folder)).expect("a folder");
-    }
-    let busybox = try_shell("command -v busybox").expect("busybox is installed");
-    fs::copy(busybox, tree.join("bin/busybox")).expect("busybox");
-    let mut links =
-        vec!["bin/sh", "bin/su", "bin/id", "bin/cat", "bin/tr", "bin/kill", "bin/sed", "bin/cut"];
-    if init {
-        links.push("sbin/init");
-    }
-    for link in links {
-        symlink("/bin/busybox", tree.join(link)).expect("a link");
-    }
-    for (file, text) in [
-        ("os-release", "PRETTY_NAME=\"Alpine-like\"\n"),
-        ("passwd", "root:x:0:0:root:/root:/bin/sh\n"),
-        ("group", "root:x:0:\n"),
-        ("shadow", "root:*::0:::::\n"),
-        ("inittab", "::sysinit:/bin/true\n::shutdown:/bin/true\n"),
-    ] {
-        fs::write(tree.join("etc").join(file), text).expect("a file");
-    }
 }
