@@ -9,6 +9,7 @@
 //! answers through. Nothing outside the session's own folder is needed to find it again.
 
 pub(crate) mod control;
+pub(crate) mod cut;
 pub(crate) mod desktop;
 pub(crate) mod dialog;
 pub(crate) mod door;

@@ -96,11 +96,12 @@ impl Control {
         }
     }
 
-    /// Tells one and gives a descriptor with it. Says whether both went out.
-    pub(crate) fn give(&mut self, number: u64, tell: &Tell, descriptor: BorrowedFd<'_>) -> bool {
-        self.connections.get(&number).is_some_and(|connection| {
-            wire::descriptor::send(&connection.stream, &encode(tell), descriptor).is_ok()
-        })
+    /// Tells one and gives a descriptor with it.
+    pub(crate) fn give(&mut self, number: u64, tell: &Tell, descriptor: BorrowedFd<'_>) {
+        if let Some(connection) = self.connections.get(&number) {
+            // Who has gone needs nothing.
+            let _ = wire::descriptor::send(&connection.stream, &encode(tell), descriptor);
+        }
     }
 
     /// From now on this one is told every change.

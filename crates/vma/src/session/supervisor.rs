@@ -6,7 +6,6 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    net::Shutdown,
     os::{fd::AsFd, unix::net::UnixStream},
     path::PathBuf,
     time::{Duration, Instant},
@@ -27,6 +26,7 @@ use wire::{
 use super::{
     CONTROL,
     control::Control,
+    cut::cut,
     desktop,
     ending::{self, Ending},
     machine::{Machine, Outlook, Place, Step, Want},
@@ -74,8 +74,6 @@ struct Supervisor {
     parameters: Parameters,
     nxagent: Option<Nxagent>,
     problems: String,
-    /// Our end of the client's connection, to cut it.
-    client: Option<UnixStream>,
     desktop: Option<Pid>,
     desktop_began: bool,
     ending: Option<Ending>,
@@ -151,7 +149,6 @@ impl Supervisor {
             parameters: Parameters::default(),
             nxagent: None,
             problems: String::new(),
-            client: None,
             desktop: None,
             desktop_began: false,
             ending: None,
@@ -299,9 +296,6 @@ impl Supervisor {
         if self.machine.place() == Place::Up && !self.desktop_began && self.ending.is_none() {
             self.begin_desktop();
         }
-        if matches!(self.machine.place(), Place::Suspended | Place::Absent) {
-            self.client = None;
-        }
         self.proceed_to_the_end();
         self.control.publish(self.session());
     }
@@ -344,12 +338,11 @@ impl Supervisor {
             Kind::Start => self.control.tell(wish.of, &Tell::Listening),
             Kind::Suspend => self.control.tell(wish.of, &Tell::Done),
             Kind::Open => match UnixStream::connect(self.socket()) {
-                Ok(stream) if self.control.give(wish.of, &Tell::Opened, stream.as_fd()) => {
-                    self.client = Some(stream);
+                // When nobody takes it, nxagent notices that its client has gone.
+                Ok(stream) => {
+                    self.control.give(wish.of, &Tell::Opened, stream.as_fd());
                     self.machine.opened(now);
                 }
-                // Who asked has gone: nxagent notices that its client did, too.
-                Ok(_) => self.machine.opened(now),
                 // It is about to tell us that it waits no more.
                 Err(_) => self.wishes.put_back(wish),
             },
@@ -390,10 +383,9 @@ impl Supervisor {
             (Step::Hangup, Some(nxagent)) => nxagent.signal(Signal::HUP),
             (Step::Terminate, Some(nxagent)) => nxagent.signal(Signal::TERM),
             (Step::Kill, Some(nxagent)) => nxagent.kill(),
-            (Step::Cut, _) => {
-                if let Some(client) = &self.client {
-                    // Gone already is as good.
-                    let _ = client.shutdown(Shutdown::Both);
+            (Step::Cut, Some(nxagent)) => {
+                if let Err(error) = cut(nxagent.pid(), &self.socket()) {
+                    diary(format_args!("cannot cut the client's connection: {error}"));
                 }
             }
             _ => {}
