@@ -2,17 +2,20 @@
 //!
 //! `./check` prepares the machine (packages, tools, the agent, the image of the tests) and then runs
 //! this. The last line is `N passed, N failed`; a suite that ran nothing is a failure, and so is a test
-//! that was skipped without being listed in `tests/skips.toml`.
+//! that was skipped without being listed in `tests/skips.toml`, and so is a whole that took longer than
+//! `tests/budget.toml` allows.
 
+mod budget;
 mod junit;
 mod nextest;
 mod skips;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{command::Command, place, say};
+use budget::Budget;
 use skips::Skips;
 
 /// What a suite did.
@@ -35,8 +38,8 @@ impl Outcome {
 enum How {
     /// A program that passes or fails as a whole.
     Gate(Command),
-    /// Tests of these packages, counted one by one.
-    Tests(&'static [&'static str]),
+    /// The tests that this filter of nextest's takes, counted one by one.
+    Tests(&'static str),
 }
 
 /// A suite.
@@ -45,10 +48,13 @@ struct Suite {
     how: How,
 }
 
-/// Runs the suites whose name contains `only`. Ends the process: with 0 when all passed.
-pub(crate) fn run(only: Option<&str>) -> Result<()> {
+/// Runs the suites whose name contains `only`, after a preparation that took `spent`. Ends the process:
+/// with 0 when all passed.
+pub(crate) fn run(only: Option<&str>, spent: Duration) -> Result<()> {
+    let began = Instant::now();
     let skips = Skips::read()?;
     let suites = suites()?;
+    let budget = Budget::read(suites.iter().map(|suite| suite.name))?;
     let asked: Vec<&Suite> =
         suites.iter().filter(|suite| only.is_none_or(|only| suite.name.contains(only))).collect();
     if asked.is_empty() {
@@ -67,17 +73,24 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
         passed += outcome.passed;
         failed += outcome.failures();
         lines.push(format!(
-            "{:<12} {:>5} passed {:>3} failed {:>3} skipped {:>7.1} s",
+            "{:<12} {:>5} passed {:>3} failed {:>3} skipped {:>7.1} s of {:>4}",
             suite.name,
             outcome.passed,
             outcome.failures(),
             outcome.skipped,
-            started.elapsed().as_secs_f64()
+            started.elapsed().as_secs_f64(),
+            budget.suite(suite.name)
         ));
     }
     say::line("");
     for line in lines {
         say::line(line);
+    }
+    let whole = (spent + began.elapsed()).as_secs();
+    say::line(format_args!("everything took {whole} s of {}", budget.whole));
+    if whole > budget.whole {
+        say::line(format_args!("that is too long: make it quicker, see {}", budget::FILE));
+        failed += 1;
     }
     say::line(format_args!("{passed} passed, {failed} failed"));
     std::process::exit(i32::from(failed > 0));
@@ -113,8 +126,8 @@ fn suites() -> Result<Vec<Suite>> {
         ),
         suite("rustdoc", cargo(&["doc", "--quiet", "--workspace", "--no-deps"])),
         suite("docs", task(&["docs", "--check"])),
-        suite("unit", How::Tests(&["--workspace", "--exclude", "tests"])),
-        suite("end-to-end", How::Tests(&["--package", "tests"])),
+        suite("unit", How::Tests("not package(tests)")),
+        suite("end-to-end", How::Tests("package(tests)")),
     ])
 }
 
@@ -130,7 +143,7 @@ fn scripts() -> Result<Vec<std::ffi::OsString>> {
 fn outcome(suite: &Suite, skips: &Skips) -> Outcome {
     let ran = match &suite.how {
         How::Gate(command) => gate(command),
-        How::Tests(packages) => nextest::run(packages, skips),
+        How::Tests(filter) => nextest::run(filter, skips),
     };
     let mut outcome = ran.unwrap_or_else(|error| Outcome {
         problems: vec![format!("{error:#}")],

@@ -10,7 +10,7 @@ mod soak;
 mod sweep;
 mod tidy;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -42,6 +42,9 @@ enum Task {
         /// Only suites whose name contains this
         #[arg(long)]
         only: Option<String>,
+        /// Seconds that preparing took, which count
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        spent: u64,
     },
 }
 
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
         Task::Sweep => sweep::run(),
-        Task::Check { only } => check::run(only.as_deref()),
+        Task::Check { only, spent } => check::run(only.as_deref(), Duration::from_secs(spent)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

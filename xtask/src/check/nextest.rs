@@ -26,14 +26,22 @@ struct ListedSuite {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct ListedTest {
     ignored: bool,
+    filter_match: FilterMatch,
 }
 
-/// Runs the tests of these packages.
-pub(super) fn run(packages: &[&str], skips: &Skips) -> Result<Outcome> {
+#[derive(Debug, Deserialize)]
+struct FilterMatch {
+    status: String,
+}
+
+/// Runs the tests that a filter takes. Whatever it takes, the whole workspace is built: another choice of
+/// packages would have other features, and be built anew.
+pub(super) fn run(filter: &str, skips: &Skips) -> Result<Outcome> {
     let nextest =
-        |verb: &str| Command::cargo().args(["nextest", verb]).args(packages.iter().copied());
+        |verb: &str| Command::cargo().args(["nextest", verb, "--workspace", "-E", filter]);
     let listed = nextest("list").args(["--message-format", "json"]).output()?;
     let listed: Listed = serde_json::from_str(&listed).context("cannot read what nextest lists")?;
     let report = place::target().join("nextest").join(PROFILE).join("junit.xml");
@@ -80,12 +88,19 @@ fn judge(listed: &Listed, cases: &[junit::Case], skips: &Skips, success: bool) -
     outcome
 }
 
+impl ListedTest {
+    /// Whether the filter takes it. An ignored test is never to be run, and is listed as one of those.
+    fn is_taken(&self) -> bool {
+        self.ignored || self.filter_match.status == "matches"
+    }
+}
+
 impl Listed {
     fn tests(&self, ignored: bool) -> impl Iterator<Item = (&String, &String)> {
         self.rust_suites.iter().flat_map(move |(suite, listed)| {
             let tests = listed.testcases.iter();
             tests
-                .filter(move |(_, test)| test.ignored == ignored)
+                .filter(move |(_, test)| test.ignored == ignored && test.is_taken())
                 .map(move |(name, _)| (suite, name))
         })
     }
@@ -98,7 +113,9 @@ mod tests {
     fn listed() -> Listed {
         serde_json::from_str(
             r#"{"rust-suites": {"tests::vm": {"testcases": {
-                "starts": {"ignored": false}, "stops": {"ignored": false}}}}}"#,
+                "starts": {"ignored": false, "filter-match": {"status": "matches"}},
+                "of_others": {"ignored": false, "filter-match": {"status": "mismatch"}},
+                "stops": {"ignored": false, "filter-match": {"status": "matches"}}}}}}"#,
         )
         .unwrap()
     }
