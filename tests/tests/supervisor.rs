@@ -62,6 +62,43 @@ fn the_death_of_the_supervisor_ends_the_daemons_and_no_desktop() {
     world.end();
 }
 
+/// hkd, and what it starts, has of root's rights those that its work takes.
+#[test]
+fn hkd_has_no_more_rights_than_it_needs() {
+    let world = World::start(Database::Sqlite);
+    world.add_user("ada");
+    world.add_vm("desk", "ada");
+    world.qa("vm start -f name=desk --wait");
+    let given = |pid: i32| {
+        let status = shell(&format!("cat /proc/{pid}/status"));
+        let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:\t"));
+        u64::from_str_radix(line.expect("a bounding set"), 16).expect("a number")
+    };
+    let own = given(world.daemon_pid("hkd"));
+    let monitor = *world.monitors().first().expect("the container has a monitor");
+    assert_eq!(given(monitor), own);
+    // Modules, raw devices, the clock, the log of the kernel, other security modules, programs in
+    // the kernel.
+    for (name, number) in [
+        ("SYS_MODULE", 16),
+        ("SYS_RAWIO", 17),
+        ("SYS_BOOT", 22),
+        ("SYS_TIME", 25),
+        ("MAC_OVERRIDE", 32),
+        ("MAC_ADMIN", 33),
+        ("SYSLOG", 34),
+        ("PERFMON", 38),
+        ("BPF", 39),
+        ("NET_RAW", 13),
+        ("AUDIT_CONTROL", 30),
+        ("IPC_OWNER", 15),
+        ("LINUX_IMMUTABLE", 9),
+    ] {
+        assert_eq!(own >> number & 1, 0, "hkd has CAP_{name}");
+    }
+    world.end();
+}
+
 /// Who takes the router over has neither root's environment nor the api's, cannot replace the
 /// sockets of others, and can get no new rights.
 #[test]

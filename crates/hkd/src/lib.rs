@@ -7,6 +7,7 @@
 //! This crate runs as root and opens no network socket.
 
 pub mod attach;
+pub mod examine;
 pub mod execute;
 pub mod goal;
 pub mod guest;

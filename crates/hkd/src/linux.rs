@@ -6,6 +6,7 @@
 pub mod btrfs;
 pub mod cgroup;
 pub mod command;
+pub mod doctor;
 mod error;
 
 pub mod fake;
@@ -138,6 +139,8 @@ pub trait Linux: Debug + Send + Sync {
     fn ensure_network(&self, network: &Network) -> Result<()>;
     /// Raises what the kernel counts for all containers together, where it is too low.
     fn raise_limits(&self) -> Result<()>;
+    /// What is right and wrong with the machine as a whole.
+    fn examine(&self, asked: &doctor::Asked) -> Vec<doctor::Finding>;
     /// Lets a VM send from its addresses.
     fn allow(&self, source: &Source) -> Result<()>;
     /// Takes that back.

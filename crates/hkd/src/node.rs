@@ -50,6 +50,10 @@ pub enum Problem {
     Firewall,
     /// What all VMs share cannot be made enough for them.
     Limits,
+    /// The machine lacks something, as `qvd doctor` says.
+    Machine,
+    /// This host's clock is not the database's.
+    Clock,
     /// A setting has no usable value.
     Settings,
     /// The storage is less protected than it could be.

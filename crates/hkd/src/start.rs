@@ -16,7 +16,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    attach,
+    attach, examine,
     layout::Layout,
     linux::{self, Linux, firewall::Network, names::Names, real::Real},
     node::{Clock, Node, Parts, PerStart, Problem},
@@ -105,7 +105,7 @@ pub async fn run(
     let linux: Arc<dyn Linux> = Arc::new(Real::new(names.clone()));
     let layout = Layout::from_settings(&settings)?;
     let network = network(&settings)?;
-    let bridge = bridge(&network, &settings)?;
+    let bridge = bridge(&settings)?;
     let installation = store.installation().await?;
     let host = store.host_by_name(&config.host).await?;
     let host = host.ok_or_else(|| StartError::Unregistered(config.host.clone()))?;
@@ -126,6 +126,15 @@ pub async fn run(
         settings: PerStart::from_settings(&settings)?,
         store,
     };
+    let asked = linux::doctor::Asked {
+        btrfs_root: settings.get("path.storage.btrfs.root")?.into(),
+        basefs: parts.layout.basefs.clone(),
+        // This daemon looks at those as it goes.
+        shared: Vec::new(),
+        vma: parts.vma.clone(),
+        bridge: parts.names.bridge.clone(),
+        network: parts.bridge.gateway.trunc(),
+    };
     let node = Arc::new(Node::new(parts, clock()));
     let _alone = prepare(&node).await?;
     let socket = node.layout.sockets.join("attach.sock");
@@ -139,7 +148,8 @@ pub async fn run(
     tokio::join!(
         reconciler.run(wake, stop.clone()),
         attach::serve(Arc::clone(&node), listener, router, stop.clone()),
-        reconcile::renew(Arc::clone(&node), usable(), stop),
+        reconcile::renew(Arc::clone(&node), usable(), stop.clone()),
+        examine::run(Arc::clone(&node), asked, stop),
     );
     tracing::info!("hkd ends; the desktops go on");
     Ok(())
@@ -161,7 +171,8 @@ fn network(settings: &Settings) -> Result<VmNetwork, StartError> {
 }
 
 /// The same, as the machine is told.
-fn bridge(network: &VmNetwork, settings: &Settings) -> Result<Network, StartError> {
+pub fn bridge(settings: &Settings) -> Result<Network, StartError> {
+    let network = network(settings)?;
     let gateway = Ipv4Net::new(network.gateway, network.prefix);
     let gateway = gateway.map_err(|_| BadNetwork::Netmask(network.prefix.to_string()))?;
     Ok(Network { gateway, blocked: settings.networks("vm.network.blocked")? })

@@ -2,6 +2,7 @@
 //! happens to it.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use model::{
     reason::Code,
     vm::{EndKind, Ended, Observed, Seen},
 };
-use store::Work;
+use store::{Store, Work};
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 use wire::agent::{Ask, Guest, GuestUser, Tell};
 
@@ -36,6 +37,9 @@ const SLOW_TICK: Duration = Duration::from_secs(30);
 /// How often a container that was asked to stop is asked again: a signal sent while its init is only
 /// just coming up is lost.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// A step that takes longer than this is told of while it is done. Most take a millisecond, and the row
+/// that says so would take as long again.
+const TOLD_AFTER: Duration = Duration::from_millis(50);
 /// How soon a step is tried again that another was busy with.
 const BUSY_AGAIN: Duration = Duration::from_millis(200);
 /// How long an agent has to say who it is.
@@ -55,10 +59,12 @@ pub struct VmLoop {
     node: Arc<Node>,
     vm: VmId,
     work: watch::Receiver<Option<Arc<Work>>>,
-    /// The row as this host wrote it last.
+    /// What this host sees, as its row is to have it.
     row: Option<Observed>,
     /// A connection on which the agent tells of changes, and whether its guest is prepared.
     agent: Option<(Talk, bool)>,
+    /// The row as the database has it, as far as this loop knows.
+    told: Option<Observed>,
     /// Steps that failed in this pass.
     failed: Vec<Step>,
     /// Failed passes since the last that went well.
@@ -98,6 +104,7 @@ impl VmLoop {
             node,
             vm,
             work,
+            told: row.clone(),
             row,
             agent: None,
             failed: Vec::new(),
@@ -154,8 +161,17 @@ impl VmLoop {
             }
             Next::Do(step) if self.failed.contains(&step) => self.give_up_for_now(&seen).await,
             Next::Do(step) => {
-                self.note(&seen, goal, Some(step), work.as_ref(), now).await;
-                self.step(step, goal, work, seen, now).await;
+                self.note(&seen, goal, Some(step), work.as_ref(), now);
+                let (store, row) = (self.node.store.clone(), self.row.clone());
+                let told = {
+                    let mut done = pin!(self.step(step, goal, work, seen, now));
+                    tokio::select! {
+                        biased;
+                        () = &mut done => None,
+                        () = sleep(TOLD_AFTER) => tokio::join!(tell(&store, row), done).0,
+                    }
+                };
+                self.told = told.or_else(|| self.told.take());
                 Ok(Woken::Changed)
             }
             Next::Wait | Next::Settled if !self.failed.is_empty() => {
@@ -165,7 +181,8 @@ impl VmLoop {
                 if next == Next::Settled {
                     self.settle(goal, &seen);
                 }
-                self.note(&seen, goal, None, work.as_ref(), now).await;
+                self.note(&seen, goal, None, work.as_ref(), now);
+                self.write_row().await;
                 Ok(self.wait(next, goal, &seen, work.as_ref(), now).await)
             }
         }
@@ -230,6 +247,7 @@ impl VmLoop {
         let store = &self.node.store;
         if let Some(row) = &self.row {
             store.put_observed(row).await.map_err(Failure::Store)?;
+            self.told = Some(row.clone());
         }
         if !work.osf.has_home() {
             return Ok(());
@@ -630,8 +648,8 @@ impl VmLoop {
         }
     }
 
-    /// Writes what is seen, if it differs from what was written.
-    async fn note(
+    /// Takes down what is seen.
+    fn note(
         &mut self,
         seen: &Observation,
         goal: Goal,
@@ -681,15 +699,15 @@ impl VmLoop {
             .is_some_and(|row| Observed { seen_at: row.seen_at, ..fresh.clone() } == *row);
         if !same {
             self.row = Some(fresh);
-            self.write_row().await;
         }
     }
 
-    async fn write_row(&self) {
-        if let Some(row) = &self.row
-            && let Err(error) = self.node.store.put_observed(row).await
+    /// Writes the row, if it differs from what was written.
+    async fn write_row(&mut self) {
+        if self.row != self.told
+            && let Some(told) = tell(&self.node.store, self.row.clone()).await
         {
-            tracing::debug!(vm = %self.vm, %error, "cannot write what is seen; it is written again");
+            self.told = Some(told);
         }
     }
 
@@ -723,6 +741,18 @@ fn starved(
     let old = old.and_then(|row| row.reason.as_ref());
     let since = old.filter(|old| old.code == Code::MemoryUsedUp).map_or(now, |old| old.since);
     Some(reasons::of_memory(seen.starved, osf, since))
+}
+
+/// Writes a row; it is returned once it is written.
+async fn tell(store: &Store, row: Option<Observed>) -> Option<Observed> {
+    let row = row?;
+    match store.put_observed(&row).await {
+        Ok(()) => Some(row),
+        Err(error) => {
+            tracing::debug!(vm = %row.vm, %error, "cannot write what is seen; it is written again");
+            None
+        }
+    }
 }
 
 /// How far up a VM is, in the words of its row.

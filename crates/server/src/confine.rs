@@ -1,6 +1,7 @@
 //! Takes from a daemon what it has no use for, so that who takes the daemon over gains little.
 
 mod calls;
+mod rights;
 
 use std::{fs, io, path::Path};
 
@@ -12,6 +13,7 @@ use landlock::{
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 pub(crate) use calls::refuse as refuse_calls;
+pub(crate) use rights::keep_needed;
 
 /// The newest rights that the router was tried without.
 const KNOWN: ABI = ABI::V6;

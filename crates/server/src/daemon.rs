@@ -16,6 +16,8 @@ pub(crate) fn hkd(config: &Config) -> Result<()> {
     let router = Account::of_this_machine()?.ids();
     let vma = config.vma()?;
     ensure!(vma.exists(), "the agent {} is not there: install it, or set path.vma", vma.display());
+    // Before there is a second thread: each has its own.
+    confine::keep_needed()?;
     let hkd = hkd::Config { file: config.settings.clone(), host: config.host()?, vma, router };
     runtime()?.block_on(async {
         let stop = until_told()?;
@@ -26,7 +28,7 @@ pub(crate) fn hkd(config: &Config) -> Result<()> {
 /// Runs the router.
 pub(crate) fn l7r(config: &Config, listen_fd: Option<i32>) -> Result<()> {
     log();
-    let listener = match listen_fd {
+    let listener = match listen_fd.or_else(|| sockets::handed("router")) {
         Some(number) => TcpListener::from(sockets::inherited(number)?),
         None => sockets::tls(config)?,
     };
@@ -60,12 +62,14 @@ pub(crate) fn api(config: &Config, admin: Option<i32>, internal: Option<i32>) ->
     // The router runs as the same user.
     confine::hide()?;
     confine::refuse_calls()?;
-    let socket = |number: Option<i32>, path: &Path| match number {
+    let socket = |number: Option<i32>, name: &str, path: &Path| match number
+        .or_else(|| sockets::handed(name))
+    {
         Some(number) => Ok(UnixListener::from(sockets::inherited(number)?)),
         None => sockets::unix(path, None),
     };
-    let admin = socket(admin, &sockets::admin_path(config)?)?;
-    let internal = socket(internal, &sockets::internal_path(config)?)?;
+    let admin = socket(admin, "admin", &sockets::admin_path(config)?)?;
+    let internal = socket(internal, "internal", &sockets::internal_path(config)?)?;
     let api = api::Config {
         store_url: config.settings.get("database.url")?,
         settings: config.settings.clone(),

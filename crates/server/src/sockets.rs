@@ -49,7 +49,8 @@ pub(crate) fn unix(path: &Path, owner: Option<(u32, u32)>) -> Result<UnixListene
     };
     listen().with_context(|| {
         format!(
-            "cannot listen on {}: root does, in `qvd all`, and `qvd migrate` makes its folder",
+            "cannot listen on {}: `qvd all`, or a service manager, makes it for the api, and `qvd \
+             migrate` its folder",
             path.display()
         )
     })
@@ -70,6 +71,12 @@ pub(crate) fn tls(config: &Config) -> Result<TcpListener> {
     bound.with_context(|| {
         format!("cannot listen on {address} port {port}: choose others with l7r.address and l7r.port in {}", config.path.display())
     })
+}
+
+/// The descriptor that a service manager handed down under a name, if there is one.
+pub(crate) fn handed(name: &str) -> Option<i32> {
+    let handed = sd_notify::listen_fds_with_names().ok()?;
+    handed.into_iter().find_map(|(number, found)| (found == name).then_some(number))
 }
 
 /// A descriptor that the supervisor handed down under a number.

@@ -9,6 +9,7 @@
 //! wanted, `vm_observed` what is seen, and the phase people see is computed from both.
 
 mod audit;
+mod clock;
 mod configs;
 mod connections;
 mod database;

@@ -49,7 +49,7 @@ contract! {
     desired: only_the_revision_expected_is_changed, rows_of_a_host;
     dis: versions_and_tags, tags_move_unless_they_are_versions, deleting_hands_tags_on,
         used_images_stay;
-    hosts: life_of_a_host, status_and_lease, used_hosts_stay;
+    hosts: life_of_a_host, status_and_lease, the_clock_is_the_servers, used_hosts_stay;
     ids: no_id_is_given_twice, a_backup_is_gone_on_from_with_fresh_numbers;
     observed: what_is_seen_comes_back, the_same_again_changes_nothing;
     operations: progress_of_long_work, properties_of_everything;

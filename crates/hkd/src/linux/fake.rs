@@ -18,6 +18,7 @@ use std::{
 use super::{
     Linux, Lock,
     btrfs::Subvolume,
+    doctor,
     error::{Doing, Error, Result, show},
     file::{self, Hold, Volume},
     firewall::{Network, Source},
@@ -400,6 +401,10 @@ impl Linux for Fake {
 
     fn raise_limits(&self) -> Result<()> {
         self.change("raise_limits", None, |_| Ok(()))
+    }
+
+    fn examine(&self, _: &doctor::Asked) -> Vec<doctor::Finding> {
+        self.machine.ailments()
     }
 
     fn allow(&self, source: &Source) -> Result<()> {

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Linux, Lock,
     btrfs::{self, Subvolume},
-    cgroup,
+    cgroup, doctor,
     error::{Doing, Result, show},
     file::{self, Hold, Volume},
     firewall::{self, Network, Source},
@@ -175,6 +175,9 @@ impl Linux for Real {
     }
     fn raise_limits(&self) -> Result<()> {
         shared::raise()
+    }
+    fn examine(&self, asked: &doctor::Asked) -> Vec<doctor::Finding> {
+        doctor::look(asked)
     }
     fn allow(&self, source: &Source) -> Result<()> {
         firewall::apply(&firewall::allow(&self.names, source))

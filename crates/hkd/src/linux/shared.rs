@@ -6,9 +6,13 @@ use std::{fs, path::PathBuf};
 use super::error::{Doing, Result};
 
 /// The least that many desktops take, by the names in `/proc/sys`. A kernel's own defaults (128
-/// instances of inotify) are meant for one desktop.
-const LEAST: [(&str, u64); 2] =
-    [("fs.inotify.max_user_instances", 65_536), ("fs.inotify.max_user_watches", 4_194_304)];
+/// instances of inotify, 32,768 processes) are meant for one desktop.
+const LEAST: [(&str, u64); 4] = [
+    ("fs.file-max", 1_048_576),
+    ("fs.inotify.max_user_instances", 65_536),
+    ("fs.inotify.max_user_watches", 4_194_304),
+    ("kernel.pid_max", 1_048_576),
+];
 
 /// A limit that is too low.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

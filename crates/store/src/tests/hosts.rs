@@ -1,7 +1,7 @@
 //! Hosts, what they say of themselves, and their leases.
 
 use model::{
-    HostId,
+    HostId, Timestamp,
     host::HostStatus,
     vm::{Power, Seen},
 };
@@ -80,4 +80,18 @@ pub(super) async fn used_hosts_stay(Database { store, .. }: Database) {
     let after = store.desired(vm).await.unwrap().unwrap();
     assert_eq!((after.host, after.revision.0), (None, before.revision.0 + 1));
     assert_eq!(store.observed(vm).await.unwrap(), []);
+}
+
+pub(super) async fn the_clock_is_the_servers(Database { store, url }: Database) {
+    let before = now();
+    let clock = store.clock().await.unwrap();
+    assert_eq!(clock.is_some(), url.starts_with("postgres"));
+    // It is this machine's here.
+    assert!(clock.is_none_or(|clock| (-1000..=60_000).contains(&clock.millis_since(before))));
+}
+
+fn now() -> Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "it is what is compared")]
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp(since.as_millis().try_into().unwrap())
 }

@@ -14,6 +14,7 @@ use super::guest::Agent;
 use crate::linux::{
     Error, Lock, Result,
     btrfs::Subvolume,
+    doctor::Finding,
     firewall::{self, Source},
     lxc::{Container, End, Monitor},
     mount::Bind,
@@ -64,6 +65,7 @@ pub(super) struct State {
     pub(super) counts: Counts,
     images: BTreeMap<PathBuf, String>,
     refused: Option<String>,
+    ailments: Vec<Finding>,
     harm: Vec<String>,
     numbers: i32,
 }
@@ -175,6 +177,15 @@ impl Machine {
     /// Lets every start fail from now on, with what LXC says; or, with none, succeed again.
     pub fn refuse_starts(&self, why: Option<&str>) {
         self.state().refused = why.map(str::to_owned);
+    }
+
+    /// What is found when the machine is examined, from now on.
+    pub fn ail(&self, findings: Vec<Finding>) {
+        self.state().ailments = findings;
+    }
+
+    pub(super) fn ailments(&self) -> Vec<Finding> {
+        self.state().ailments.clone()
     }
 
     /// How often things were done.

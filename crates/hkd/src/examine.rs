@@ -1,0 +1,65 @@
+//! Looks at the machine as `qvd doctor` does; what is wrong stands in `qa host list`.
+
+use std::{sync::Arc, time::Duration};
+
+use model::Timestamp;
+use store::Store;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    linux::doctor::{Asked, Wrong},
+    node::{Node, Problem},
+};
+
+/// How often.
+const AGAIN: Duration = Duration::from_mins(10);
+/// How far a host's clock may be from the database's: who is alive, and whose turn it is, is told by
+/// times that hosts write.
+const SKEW_MAX_MILLIS: i64 = 1000;
+
+/// Looks at once, and again and again until `stop`.
+pub async fn run(node: Arc<Node>, asked: Asked, stop: CancellationToken) {
+    loop {
+        look(&node, &asked).await;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = sleep(AGAIN) => {}
+        }
+    }
+}
+
+async fn look(node: &Arc<Node>, asked: &Asked) {
+    let (linux, asked) = (Arc::clone(&node.linux), asked.clone());
+    let Ok(findings) = tokio::task::spawn_blocking(move || linux.examine(&asked)).await else {
+        return;
+    };
+    let sentences: Vec<String> = findings
+        .into_iter()
+        .filter_map(|finding| finding.wrong.map(|wrong| sentence(finding.what, &wrong)))
+        .collect();
+    node.set_problem(Problem::Machine, (!sentences.is_empty()).then(|| sentences.join("; ")));
+    let clock = clock(&node.store, || node.now()).await;
+    node.set_problem(Problem::Clock, clock.map(|wrong| sentence("the clock", &wrong)));
+}
+
+fn sentence(what: &str, wrong: &Wrong) -> String {
+    format!("{what}: {}: {}", wrong.why, wrong.remedy)
+}
+
+/// What is wrong with a clock, beside that of the database. One that does not answer has none.
+pub async fn clock(store: &Store, now: impl Fn() -> Timestamp) -> Option<Wrong> {
+    let before = now();
+    let theirs = store.clock().await.ok()??;
+    let after = now();
+    let ahead = before.millis_since(theirs).max(0) - theirs.millis_since(after).max(0);
+    (ahead.abs() > SKEW_MAX_MILLIS).then(|| {
+        let (seconds, rest) = (ahead.abs() / 1000, ahead.abs() % 1000 / 100);
+        let way = if ahead > 0 { "ahead of" } else { "behind" };
+        Wrong::new(
+            format!("it is {seconds}.{rest} s {way} the database's"),
+            "let both keep time from one source: apt install chrony",
+        )
+    })
+}
