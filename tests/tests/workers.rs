@@ -99,7 +99,7 @@ impl Held {
         fs::create_dir(at.join("lxc")).expect("a folder");
         fs::copy("/usr/bin/lxc-start", &real).expect("lxc-start is there");
         let text = format!(
-            "#!/bin/sh\necho $$ >>{}\nwhile test -e {}; do sleep 0.02; done\nexec {} \"$@\"\n",
+            "#!/bin/sh\n[ \"$1\" = --version ] && exec /bin/false\necho $$ >>{}\nwhile test -e {}; do sleep 0.02; done\nexec {} \"$@\"\n",
             calls.display(),
             file.display(),
             real.display()

@@ -2,7 +2,6 @@
 //! happens to it.
 
 use std::{
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +11,7 @@ use model::{
     reason::Code,
     vm::{EndKind, Ended, Observed, Seen},
 };
-use store::{Store, Work};
+use store::Work;
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 use wire::agent::{Ask, Guest, GuestUser, Tell};
 
@@ -29,6 +28,7 @@ use crate::{
 };
 
 mod behind;
+mod row;
 
 use behind::{Behind, finished, storage_of};
 
@@ -37,9 +37,6 @@ const SLOW_TICK: Duration = Duration::from_secs(30);
 /// How often a container that was asked to stop is asked again: a signal sent while its init is only
 /// just coming up is lost.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
-/// A step that takes longer than this is told of while it is done. Most take a millisecond, and the row
-/// that says so would take as long again.
-const TOLD_AFTER: Duration = Duration::from_millis(50);
 /// How soon a step is tried again that another was busy with.
 const BUSY_AGAIN: Duration = Duration::from_millis(200);
 /// How long an agent has to say who it is.
@@ -162,16 +159,8 @@ impl VmLoop {
             Next::Do(step) if self.failed.contains(&step) => self.give_up_for_now(&seen).await,
             Next::Do(step) => {
                 self.note(&seen, goal, Some(step), work.as_ref(), now);
-                let (store, row) = (self.node.store.clone(), self.row.clone());
-                let told = {
-                    let mut done = pin!(self.step(step, goal, work, seen, now));
-                    tokio::select! {
-                        biased;
-                        () = &mut done => None,
-                        () = sleep(TOLD_AFTER) => tokio::join!(tell(&store, row), done).0,
-                    }
-                };
-                self.told = told.or_else(|| self.told.take());
+                self.write_row().await;
+                self.step(step, goal, work, seen, now).await;
                 Ok(Woken::Changed)
             }
             Next::Wait | Next::Settled if !self.failed.is_empty() => {
@@ -647,78 +636,6 @@ impl VmLoop {
             _ => Ok(None),
         }
     }
-
-    /// Takes down what is seen.
-    fn note(
-        &mut self,
-        seen: &Observation,
-        goal: Goal,
-        step: Option<Step>,
-        work: Option<&Work>,
-        now: Timestamp,
-    ) {
-        let run = match goal {
-            Goal::Up { run, .. } => run,
-            Goal::Down { .. } => seen
-                .record
-                .as_ref()
-                .map(crate::record::Record::run)
-                .or_else(|| self.row.as_ref().map(|row| row.run))
-                .unwrap_or(Run::NONE),
-        };
-        if work.is_none() {
-            return;
-        }
-        let level = level(&seen.seen, step);
-        let up = matches!(goal, Goal::Up { .. });
-        let old = self.row.clone().filter(|row| row.run == run);
-        let ended = old.as_ref().and_then(|row| row.ended).filter(|_| !up);
-        let keeps = ended.is_some() || !self.failed.is_empty() || self.attempts > 0;
-        let fresh = Observed {
-            vm: self.vm,
-            host: self.node.host,
-            run,
-            seen: level,
-            seen_at: now,
-            waiting_for: step.map(|step| reasons::word(step).to_owned()),
-            reason: old
-                .as_ref()
-                .and_then(|row| row.reason.clone())
-                .filter(|_| keeps)
-                .or_else(|| starved(seen, work, old.as_ref(), now)),
-            attempts: match ended {
-                Some(_) => old.as_ref().map_or(0, |row| row.attempts),
-                None => self.attempts,
-            },
-            next_try: old.as_ref().and_then(|row| row.next_try).filter(|_| keeps),
-            ended,
-        };
-        let same = self
-            .row
-            .as_ref()
-            .is_some_and(|row| Observed { seen_at: row.seen_at, ..fresh.clone() } == *row);
-        if !same {
-            self.row = Some(fresh);
-        }
-    }
-
-    /// Writes the row, if it differs from what was written.
-    async fn write_row(&mut self) {
-        if self.row != self.told
-            && let Some(told) = tell(&self.node.store, self.row.clone()).await
-        {
-            self.told = Some(told);
-        }
-    }
-
-    async fn forget_row(&mut self, work: Option<&Work>) {
-        if work.is_some() && self.row.is_some() {
-            // Another host has it now: what this one saw of it says nothing any more.
-            if let Err(error) = self.node.store.delete_observed(self.vm, self.node.host).await {
-                tracing::debug!(vm = %self.vm, %error, "cannot delete an old row");
-            }
-        }
-    }
 }
 
 /// The name of a VM's home below `homefs`.
@@ -728,45 +645,6 @@ fn home_name(vm: VmId) -> String {
 
 fn asked(seen: &Observation) -> bool {
     seen.seen.container.is_some_and(|container| container.stopping == Stopping::Asked)
-}
-
-/// That a VM that runs has lost processes for want of memory, if it has; since when it was first seen.
-fn starved(
-    seen: &Observation,
-    work: Option<&Work>,
-    old: Option<&Observed>,
-    now: Timestamp,
-) -> Option<Reason> {
-    let osf = &work.filter(|_| seen.starved > 0 && seen.seen.container.is_some())?.osf;
-    let old = old.and_then(|row| row.reason.as_ref());
-    let since = old.filter(|old| old.code == Code::MemoryUsedUp).map_or(now, |old| old.since);
-    Some(reasons::of_memory(seen.starved, osf, since))
-}
-
-/// Writes a row; it is returned once it is written.
-async fn tell(store: &Store, row: Option<Observed>) -> Option<Observed> {
-    let row = row?;
-    match store.put_observed(&row).await {
-        Ok(()) => Some(row),
-        Err(error) => {
-            tracing::debug!(vm = %row.vm, %error, "cannot write what is seen; it is written again");
-            None
-        }
-    }
-}
-
-/// How far up a VM is, in the words of its row.
-fn level(seen: &plan::Seen, step: Option<Step>) -> Seen {
-    match seen.container {
-        Some(container) => match (container.stopping, container.agent) {
-            (Stopping::Asked | Stopping::Overdue, _) => Seen::Stopping,
-            (Stopping::No, _) if step == Some(Step::AskToStop) => Seen::Stopping,
-            (Stopping::No, Agent::Ready) => Seen::Running,
-            (Stopping::No, Agent::Absent | Agent::Present) => Seen::Starting,
-        },
-        None if step.is_some() || seen.record.is_some() => Seen::Preparing,
-        None => Seen::Nothing,
-    }
 }
 
 /// Waits until the agent says something; `true` when it hung up.

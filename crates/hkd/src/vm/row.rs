@@ -1,0 +1,128 @@
+//! What a host says of a VM: its row.
+
+use model::{
+    Run, Timestamp,
+    reason::{Code, Reason},
+    vm::{Observed, Seen},
+};
+use store::{Store, Work};
+
+use super::VmLoop;
+use crate::{
+    observe::Observation,
+    plan::{self, Agent, Goal, Step, Stopping},
+    reasons,
+};
+
+impl VmLoop {
+    /// Takes down what is seen.
+    pub(super) fn note(
+        &mut self,
+        seen: &Observation,
+        goal: Goal,
+        step: Option<Step>,
+        work: Option<&Work>,
+        now: Timestamp,
+    ) {
+        let run = match goal {
+            Goal::Up { run, .. } => run,
+            Goal::Down { .. } => seen
+                .record
+                .as_ref()
+                .map(crate::record::Record::run)
+                .or_else(|| self.row.as_ref().map(|row| row.run))
+                .unwrap_or(Run::NONE),
+        };
+        if work.is_none() {
+            return;
+        }
+        let level = level(&seen.seen, step);
+        let up = matches!(goal, Goal::Up { .. });
+        let old = self.row.clone().filter(|row| row.run == run);
+        let ended = old.as_ref().and_then(|row| row.ended).filter(|_| !up);
+        let keeps = ended.is_some() || !self.failed.is_empty() || self.attempts > 0;
+        let fresh = Observed {
+            vm: self.vm,
+            host: self.node.host,
+            run,
+            seen: level,
+            seen_at: now,
+            waiting_for: step.map(|step| reasons::word(step).to_owned()),
+            reason: old
+                .as_ref()
+                .and_then(|row| row.reason.clone())
+                .filter(|_| keeps)
+                .or_else(|| starved(seen, work, old.as_ref(), now)),
+            attempts: match ended {
+                Some(_) => old.as_ref().map_or(0, |row| row.attempts),
+                None => self.attempts,
+            },
+            next_try: old.as_ref().and_then(|row| row.next_try).filter(|_| keeps),
+            ended,
+        };
+        let same = self
+            .row
+            .as_ref()
+            .is_some_and(|row| Observed { seen_at: row.seen_at, ..fresh.clone() } == *row);
+        if !same {
+            self.row = Some(fresh);
+        }
+    }
+
+    /// Writes the row, if it differs from what was written.
+    pub(super) async fn write_row(&mut self) {
+        if self.row != self.told
+            && let Some(told) = tell(&self.node.store, self.row.clone()).await
+        {
+            self.told = Some(told);
+        }
+    }
+
+    pub(super) async fn forget_row(&mut self, work: Option<&Work>) {
+        if work.is_some() && self.row.is_some() {
+            // Another host has it now: what this one saw of it says nothing any more.
+            if let Err(error) = self.node.store.delete_observed(self.vm, self.node.host).await {
+                tracing::debug!(vm = %self.vm, %error, "cannot delete an old row");
+            }
+        }
+    }
+}
+
+/// Writes a row; it is returned once it is written.
+async fn tell(store: &Store, row: Option<Observed>) -> Option<Observed> {
+    let row = row?;
+    match store.put_observed(&row).await {
+        Ok(()) => Some(row),
+        Err(error) => {
+            tracing::debug!(vm = %row.vm, %error, "cannot write what is seen; it is written again");
+            None
+        }
+    }
+}
+
+/// How far up a VM is, in the words of its row.
+fn level(seen: &plan::Seen, step: Option<Step>) -> Seen {
+    match seen.container {
+        Some(container) => match (container.stopping, container.agent) {
+            (Stopping::Asked | Stopping::Overdue, _) => Seen::Stopping,
+            (Stopping::No, _) if step == Some(Step::AskToStop) => Seen::Stopping,
+            (Stopping::No, Agent::Ready) => Seen::Running,
+            (Stopping::No, Agent::Absent | Agent::Present) => Seen::Starting,
+        },
+        None if step.is_some() || seen.record.is_some() => Seen::Preparing,
+        None => Seen::Nothing,
+    }
+}
+
+/// That a VM that runs has lost processes for want of memory, if it has; since when it was first seen.
+fn starved(
+    seen: &Observation,
+    work: Option<&Work>,
+    old: Option<&Observed>,
+    now: Timestamp,
+) -> Option<Reason> {
+    let osf = &work.filter(|_| seen.starved > 0 && seen.seen.container.is_some())?.osf;
+    let old = old.and_then(|row| row.reason.as_ref());
+    let since = old.filter(|old| old.code == Code::MemoryUsedUp).map_or(now, |old| old.since);
+    Some(reasons::of_memory(seen.starved, osf, since))
+}
