@@ -1,15 +1,17 @@
 //! Looks at the machine as `qvd doctor` does; what is wrong stands in `qa host list`.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use model::Timestamp;
+use model::{Timestamp, settings::Settings};
 use store::Store;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    layout::Layout,
     linux::doctor::{Asked, Wrong},
     node::{Node, Problem},
+    start::{self, StartError},
 };
 
 /// How often.
@@ -30,7 +32,21 @@ pub async fn run(node: Arc<Node>, asked: Asked, stop: CancellationToken) {
     }
 }
 
-async fn look(node: &Arc<Node>, asked: &Asked) {
+/// Where to look on a host with these settings. Of the shared storage nothing: hkd hears of that as it
+/// goes.
+pub fn asked(settings: &Settings, layout: &Layout, vma: PathBuf) -> Result<Asked, StartError> {
+    Ok(Asked {
+        btrfs_root: settings.get("path.storage.btrfs.root")?.into(),
+        basefs: layout.basefs.clone(),
+        shared: Vec::new(),
+        vma,
+        bridge: settings.get("vm.network.bridge")?,
+        network: start::bridge(settings)?.gateway.trunc(),
+    })
+}
+
+/// Looks once, and notes what is wrong now.
+pub async fn look(node: &Arc<Node>, asked: &Asked) {
     let (linux, asked) = (Arc::clone(&node.linux), asked.clone());
     let Ok(findings) = tokio::task::spawn_blocking(move || linux.examine(&asked)).await else {
         return;

@@ -126,15 +126,7 @@ pub async fn run(
         settings: PerStart::from_settings(&settings)?,
         store,
     };
-    let asked = linux::doctor::Asked {
-        btrfs_root: settings.get("path.storage.btrfs.root")?.into(),
-        basefs: parts.layout.basefs.clone(),
-        // This daemon looks at those as it goes.
-        shared: Vec::new(),
-        vma: parts.vma.clone(),
-        bridge: parts.names.bridge.clone(),
-        network: parts.bridge.gateway.trunc(),
-    };
+    let asked = examine::asked(&settings, &parts.layout, parts.vma.clone())?;
     let node = Arc::new(Node::new(parts, clock()));
     let _alone = prepare(&node).await?;
     let socket = node.layout.sockets.join("attach.sock");
@@ -171,7 +163,7 @@ fn network(settings: &Settings) -> Result<VmNetwork, StartError> {
 }
 
 /// The same, as the machine is told.
-pub fn bridge(settings: &Settings) -> Result<Network, StartError> {
+pub(crate) fn bridge(settings: &Settings) -> Result<Network, StartError> {
     let network = network(settings)?;
     let gateway = Ipv4Net::new(network.gateway, network.prefix);
     let gateway = gateway.map_err(|_| BadNetwork::Netmask(network.prefix.to_string()))?;
@@ -287,7 +279,8 @@ fn ours(linux: &dyn Linux, owner: &Path, installation: &str) -> Result<(), Start
     }
 }
 
-fn clock() -> Clock {
+/// This machine's clock.
+pub fn clock() -> Clock {
     Arc::new(|| {
         #[expect(clippy::disallowed_methods, reason = "this is the one clock of hkd")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,14 +1,14 @@
 //! `qvd doctor`: says in plain words what this machine lacks, and how to mend it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use hkd::{
     examine,
     layout::Layout,
-    linux::doctor::{self, Asked, Finding, Wrong},
+    linux::doctor::{self, Finding, Wrong},
 };
-use model::{Timestamp, settings::Settings};
+use model::settings::Settings;
 use store::Store;
 
 use crate::{account::Account, config::Config, daemon};
@@ -40,18 +40,9 @@ pub(crate) fn run(config: &Config) -> Result<()> {
 fn look(config: &Config) -> Result<Vec<Finding>> {
     let InForce { settings, database, clock } = daemon::runtime()?.block_on(in_force(config))?;
     let layout = Layout::from_settings(&settings)?;
-    let network = hkd::start::bridge(&settings)?;
-    let asked = Asked {
-        btrfs_root: PathBuf::from(settings.get("path.storage.btrfs.root")?),
-        shared: vec![
-            ("the storage of images", layout.images.clone()),
-            ("the storage of homes", layout.homefs.clone()),
-        ],
-        basefs: layout.basefs,
-        vma: config.vma()?,
-        bridge: settings.get("vm.network.bridge")?,
-        network: network.gateway.trunc(),
-    };
+    let mut asked = examine::asked(&settings, &layout, config.vma()?)?;
+    asked.shared =
+        vec![("the storage of images", layout.images), ("the storage of homes", layout.homefs)];
     let root = rustix::process::geteuid().is_root();
     let mut findings = vec![
         finding(
@@ -99,7 +90,7 @@ async fn in_force(config: &Config) -> Result<InForce> {
     let rows = async {
         let store = Store::open(&url).await?;
         let rows = store.configs().await;
-        found.clock = examine::clock(&store, now).await;
+        found.clock = examine::clock(&store, &*hkd::start::clock()).await;
         store.close().await;
         rows
     };
@@ -113,10 +104,4 @@ async fn in_force(config: &Config) -> Result<InForce> {
         }
     }
     Ok(found)
-}
-
-fn now() -> Timestamp {
-    #[expect(clippy::disallowed_methods, reason = "the clock is what is looked at")]
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
 }

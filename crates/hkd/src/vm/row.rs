@@ -5,7 +5,7 @@ use model::{
     reason::{Code, Reason},
     vm::{Observed, Seen},
 };
-use store::{Store, Work};
+use store::Work;
 
 use super::VmLoop;
 use crate::{
@@ -71,10 +71,15 @@ impl VmLoop {
 
     /// Writes the row, if it differs from what was written.
     pub(super) async fn write_row(&mut self) {
-        if self.row != self.told
-            && let Some(told) = tell(&self.node.store, self.row.clone()).await
-        {
-            self.told = Some(told);
+        if self.row == self.told {
+            return;
+        }
+        let Some(row) = self.row.clone() else { return };
+        match self.node.store.put_observed(&row).await {
+            Ok(()) => self.told = Some(row),
+            Err(error) => {
+                tracing::debug!(vm = %self.vm, %error, "cannot write what is seen; it is written again");
+            }
         }
     }
 
@@ -84,18 +89,6 @@ impl VmLoop {
             if let Err(error) = self.node.store.delete_observed(self.vm, self.node.host).await {
                 tracing::debug!(vm = %self.vm, %error, "cannot delete an old row");
             }
-        }
-    }
-}
-
-/// Writes a row; it is returned once it is written.
-async fn tell(store: &Store, row: Option<Observed>) -> Option<Observed> {
-    let row = row?;
-    match store.put_observed(&row).await {
-        Ok(()) => Some(row),
-        Err(error) => {
-            tracing::debug!(vm = %row.vm, %error, "cannot write what is seen; it is written again");
-            None
         }
     }
 }

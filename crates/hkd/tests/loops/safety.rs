@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use model::{Run, reason::Code, vm::Desired};
+use hkd::{
+    examine,
+    linux::doctor::{Finding, Wrong},
+};
+use model::{Run, reason::Code, settings::Settings, vm::Desired};
 
 use crate::world::{Daemon, World, until};
 
@@ -115,5 +119,27 @@ async fn an_emptied_firewall_is_set_again() {
     })
     .await;
     assert_eq!(world.machine.counts().started, 1);
+    daemon.stop().await;
+}
+
+/// What is wrong with the machine, as doctor finds it, is a problem of the host for as long as it is so.
+#[tokio::test]
+async fn what_the_machine_lacks_is_said_while_it_lacks_it() {
+    let world = World::new().await;
+    let daemon = world.daemon(None).await;
+    let settings = Settings::default();
+    let asked = examine::asked(&settings, &world.layout, "/vma".into()).unwrap();
+    let said = || daemon.node.problems().join("\n");
+    let wrong = Wrong::new("there are 3 MiB left", "make the volume larger");
+    world.machine.ail(vec![
+        Finding { what: "free space", wrong: Some(wrong) },
+        Finding { what: "the kernel", wrong: None },
+    ]);
+    examine::look(&daemon.node, &asked).await;
+    assert!(said().contains("free space: there are 3 MiB left: make the volume larger"));
+    assert!(!said().contains("the kernel"));
+    world.machine.ail(Vec::new());
+    examine::look(&daemon.node, &asked).await;
+    assert!(!said().contains("free space"));
     daemon.stop().await;
 }
