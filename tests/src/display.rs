@@ -108,13 +108,15 @@ impl Display {
     /// The same, but it must not take longer than this.
     #[track_caller]
     pub fn shows_within(&self, time: Duration, seed: u64) {
-        let wanted = painting(seed, WIDTH, HEIGHT);
-        until("the painting on the client's display", time, || {
-            match differing(&self.picture()?, &wanted) {
-                0 => Ok(()),
-                many => Err(format!("{many} of {} pixels differ", WIDTH * HEIGHT)),
-            }
-        });
+        until("the painting on the client's display", time, || self.shows_now(seed));
+    }
+
+    /// Whether it shows the painting now.
+    pub fn shows_now(&self, seed: u64) -> Result<(), String> {
+        match differing(&self.picture()?, &painting(seed, WIDTH, HEIGHT)) {
+            0 => Ok(()),
+            many => Err(format!("{many} of {} pixels differ", WIDTH * HEIGHT)),
+        }
     }
 
     /// The pixel in its middle.

@@ -396,6 +396,54 @@ fn storage_is_protected_or_told_about_and_homes_are_made_where_homes_are() {
     world.end();
 }
 
+/// Shared storage that is read-only, then full: a home that is not there yet is not made, an image is not
+/// registered, and each says so; a home's VM goes on by itself when there is room, and nothing half-made
+/// stays.
+#[test]
+fn storage_that_takes_nothing_more_is_said() {
+    let mut world = quick(Database::Sqlite);
+    let at = world.folder().display().to_string();
+    let storage = world.storage().display().to_string();
+    for vm in ["early", "late"] {
+        world.add_quick_vm(vm, "ada");
+    }
+    shell(&format!("cp {storage}/images/2-quick.tar {at}/again.tar"));
+    let read_only = |folder: &str| {
+        let folder = format!("{storage}/{folder}");
+        shell(&format!("mount --bind {folder} {folder} && mount -o remount,ro,bind {folder}"));
+    };
+    let refused = || {
+        let refused = world.try_qa(&format!("di add path={at}/again.tar osf=quick"));
+        assert_eq!(world.qa_json("di list").as_array().map(Vec::len), Some(2));
+        refused.unwrap_err()
+    };
+
+    read_only("homefs");
+    world.qa("vm start -f name=early");
+    says(&world, "early", "storage-unusable", "homefs cannot be used");
+    shell(&format!("umount {storage}/homefs"));
+    world.reaches("early", "running");
+    read_only("images");
+    read_only("staging");
+    let said = refused();
+    assert!(said.contains("cannot be written") && said.contains("Read-only"), "{said}");
+    shell(&format!("umount {storage}/images {storage}/staging"));
+
+    // Room for the folder and its mark, and for no home.
+    shell(&format!(
+        "mark=$(cat {storage}/homefs/.qvd-storage) && \
+         mount -t tmpfs -o nr_inodes=2,mode=700 full {storage}/homefs && \
+         printf %s $mark > {storage}/homefs/.qvd-storage"
+    ));
+    world.qa("vm start -f name=late");
+    says(&world, "late", "storage-full", "there is no space left at");
+    shell(&format!("umount {storage}/homefs"));
+    world.reaches("late", "running");
+    world.expect_log("ERROR", "the storage cannot be written");
+    world.expect_log("WARN", "a step failed");
+    world.end();
+}
+
 /// Shared storage hung for some seconds under running and starting VMs: running sessions feel nothing,
 /// waiting ones say why and go on. The same with storage that fails, and that is slow.
 #[test]

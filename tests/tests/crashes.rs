@@ -167,7 +167,11 @@ impl Stage {
             if losses >= lost { Ok(()) } else { Err(said) }
         });
         let left = RESUMED_WITHIN.saturating_sub(since.elapsed());
-        self.display.shows_within(left, self.painting);
+        until("the painting on the client's display", left, || {
+            let told =
+                |wrong| format!("{wrong}; the client:\n{}", self.world.client_said(&self.display));
+            self.display.shows_now(self.painting).map_err(told)
+        });
     }
 
     /// Every VM is as wanted, and nothing is there of those that are not wanted.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rand::Rng as _;
@@ -397,6 +397,43 @@ fn what_one_takes_another_has() {
         });
     assert!(why.contains("qa osf edit -f name=test memory=1024"), "{why}");
     assert_eq!(world.state("desk"), "running");
+    world.end();
+}
+
+/// From inside a desktop nobody takes the disk from another VM: each reads and writes so much a second,
+/// and the other is as fast as ever.
+#[test]
+fn who_writes_without_end_is_held_back() {
+    let world = World::start(Database::Sqlite);
+    for (user, vm) in [("ada", "desk"), ("bob", "den")] {
+        world.add_user(user);
+        world.add_vm(vm, user);
+    }
+    world.qa("config set vm.io.bandwidth.max=2");
+    world.qa("vm start -f name=desk --wait");
+    world.qa("config del vm.io.bandwidth.max");
+    world.qa("vm start -f name=den --wait");
+    let write = |vm: &str, mib: u32| {
+        let begun = Instant::now();
+        world.inside(vm, &format!("dd if=/dev/zero of=/big bs=1M count={mib} oflag=direct 2>&1"));
+        begun.elapsed()
+    };
+    let read = |vm: &str, mib: u32| {
+        let begun = Instant::now();
+        world.inside(vm, &format!("dd if=/big of=/dev/null bs=1M count={mib} iflag=direct 2>&1"));
+        begun.elapsed()
+    };
+    // Less than this time is not possible, however fast the machine is.
+    assert!(write("desk", 8) >= Duration::from_secs(3));
+    assert!(read("desk", 8) >= Duration::from_secs(3));
+    // One writes without end: the other, of the same disk, is through first.
+    world.inside(
+        "desk",
+        "setsid dd if=/dev/zero of=/big bs=1M count=64 oflag=direct >/dev/null 2>&1 </dev/null &",
+    );
+    write("den", 32);
+    read("den", 32);
+    world.inside("desk", "pgrep -x dd");
     world.end();
 }
 

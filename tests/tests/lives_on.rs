@@ -121,7 +121,8 @@ fn an_end_from_inside_is_understood() {
     world.inside("desk", "echo kept > /var/kept");
     let begun = world.begun("desk");
     let monitor = shell(&format!("pgrep -f '[l]xc-start -F -n {}'", world.container("desk")));
-    world.inside("desk", "systemctl reboot");
+    // The agent is there before systemd takes orders.
+    until("systemd", Duration::from_secs(30), || world.try_inside("desk", "systemctl reboot"));
     until("the reboot", Duration::from_secs(30), || {
         let now = world.try_begun("desk")?;
         if now == begun { Err(now) } else { Ok(()) }

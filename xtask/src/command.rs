@@ -82,6 +82,13 @@ impl Command {
         String::from_utf8(output.stdout).with_context(|| format!("`{self}` printed no UTF-8"))
     }
 
+    /// Runs it, and takes whether it succeeded and what it said on its standard error.
+    pub(crate) fn told(&self) -> Result<(bool, String)> {
+        let output = self.prepared().stdout(Stdio::null()).stderr(Stdio::piped()).output();
+        let output = output.with_context(|| format!("cannot run `{self}`"))?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the one door of the tasks")]
     fn prepared(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);

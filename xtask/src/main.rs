@@ -1,9 +1,11 @@
-//! What the project does to itself: `cargo xtask tidy|docs|bench|soak|sweep|check`.
+//! What the project does to itself: `cargo xtask tidy|docs|bench|soak|fuzz|sweep|check`.
 
 mod bench;
 mod check;
 mod command;
 mod docs;
+mod fuzz;
+mod machine;
 mod place;
 mod say;
 mod soak;
@@ -35,6 +37,8 @@ enum Task {
     Bench(bench::Options),
     /// Run a test of ./check with large numbers, and write docs/reports/NAME.md
     Soak(soak::Options),
+    /// Try the parsers of foreign bytes with a fuzzer
+    Fuzz(fuzz::Options),
     /// Remove what dead test runs left on this machine, and nothing else
     Sweep,
     /// Run every suite and count (`./check` prepares the machine for it)
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Task::Docs { check } => docs::run(check),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Sweep => sweep::run(),
         Task::Check { only, spent } => check::run(only.as_deref(), Duration::from_secs(spent)),
     };

@@ -89,13 +89,15 @@ async fn answer(context: &Arc<Context>, conversation: &mut Conversation) -> Resu
                 Err(refused) => Err(refused),
             }
         }
-        Request::Resumed { connection } => match attached::resumed(context, &connection).await {
-            Ok(attachment) => {
-                conversation.say(&Answer::Done { text: "noted".to_owned() }).await?;
-                return attachment.follow(context, conversation).await;
+        Request::Resumed { connection, established } => {
+            match attached::resumed(context, &connection, established).await {
+                Ok(attachment) => {
+                    conversation.say(&Answer::Done { text: "noted".to_owned() }).await?;
+                    return attachment.follow(context, conversation).await;
+                }
+                Err(refused) => Err(refused),
             }
-            Err(refused) => Err(refused),
-        },
+        }
     };
     conversation.say(&answer.unwrap_or_else(Refused::into)).await
 }

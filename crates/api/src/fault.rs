@@ -5,10 +5,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
+use image::Refusal;
 use model::{Reason, settings::BadSetting};
 use wire::rest::{PROBLEM_TYPE, Problem};
-
-use crate::image::Refusal;
 
 /// Why a request is not done. Boxed: results of handlers stay small.
 #[derive(Debug)]

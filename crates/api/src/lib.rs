@@ -8,7 +8,6 @@
 //! | `admin` | the administrator's socket: who may speak, and the table of routes |
 //! | `users`, `hosts`, `osfs`, `dis`, `vms`, `configs`, `ssl`, `operations`, `status` | handlers, by noun |
 //! | `broker` | the router's socket: who is it, list, want this VM |
-//! | `image` | what kind of image an archive holds |
 //! | `power`, `standing` | starts and stops, and where a VM stands; used by both sockets |
 //! | `context`, `extract`, `fault`, `filter` | what all handlers share |
 
@@ -21,7 +20,6 @@ mod extract;
 mod fault;
 mod filter;
 mod hosts;
-mod image;
 mod operations;
 mod osfs;
 mod peer;

@@ -242,6 +242,7 @@ fn start(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
         base_id: slots::base_of(record.slot),
         memory: work.osf.memory,
         processes: settings.processes,
+        io: settings.io,
         nesting: work.osf.nesting,
         network: Network {
             bridge: node.names.bridge.clone(),

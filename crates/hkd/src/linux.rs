@@ -6,6 +6,7 @@
 pub mod btrfs;
 pub mod cgroup;
 pub mod command;
+pub mod disk;
 pub mod doctor;
 mod error;
 

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     layout::Layout,
-    linux::{self, Linux, firewall::Network, names::Names},
+    linux::{self, Linux, firewall::Network, lxc::Io, names::Names},
     storage::Driver,
 };
 
@@ -128,6 +128,8 @@ pub struct PerStart {
     pub stop_timeout: Duration,
     /// How many processes a VM may have.
     pub processes: i64,
+    /// How much a VM may read and write.
+    pub io: Io,
     /// What VMs write outlives their stop.
     pub persistent: bool,
 }
@@ -143,6 +145,10 @@ impl PerStart {
                 settings.number("vm.stop.timeout")?.try_into().unwrap_or(0),
             ),
             processes: settings.number("vm.processes.max")?,
+            io: Io {
+                bandwidth: settings.number("vm.io.bandwidth.max")?.unsigned_abs(),
+                operations: settings.number("vm.io.operations.max")?.unsigned_abs(),
+            },
             persistent: settings.bool("vm.overlay.persistent")?,
         })
     }

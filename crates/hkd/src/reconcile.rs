@@ -11,7 +11,7 @@ use store::{HostWork, Wake, Work};
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +22,9 @@ use crate::{
     vm::VmLoop,
 };
 
-/// How long after a wake-up the database is read: several changes make one reading.
-const GATHER: Duration = Duration::from_millis(5);
+/// How long after a reading of the database the next may be: a first change is seen at once, and
+/// several that follow make one reading.
+const BETWEEN: Duration = Duration::from_millis(20);
 /// How long after a first look at the firewall it is believed that something is missing there.
 const RULES_AGAIN: Duration = Duration::from_millis(500);
 /// A net under the wake-ups.
@@ -72,13 +73,14 @@ impl Reconciler {
                 self.look().await;
             }
             self.feed().await;
+            let again = Instant::now() + BETWEEN;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(ended) = self.loops.join_next(), if !self.loops.is_empty() => {
                     self.ended(ended);
                 }
-                () = wake.changed() => sleep(GATHER).await,
+                () = wake.changed() => sleep_until(again).await,
                 _ = tick.tick() => self.look_at_rules().await,
             }
         }

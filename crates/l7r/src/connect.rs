@@ -9,8 +9,8 @@
 //!   |                  |------------------|----- Attach ---->|
 //!   |<------ 102 ------|<-----------------|---- Progress ----|
 //!   |<------ 101 ------|<-----------------|---- Listening ---|
-//!   |                  |--- Established ->|                  |
-//!   |---- NXPROXY… --->|------------------|------ Open ----->|
+//!   |---- NXPROXY… --->|--- Established ->|                  |
+//!   |                  |------------------|------ Open ----->|
 //!   |                  |<-----------------|- Opened + socket-|
 //!   |<===================== relay ======== nxagent ==========|
 //!   |                  |----- Ended ----->|                  |
@@ -190,25 +190,32 @@ async fn carry(mut visitor: Visitor, shared: &Shared, ready: Ready<'_>) {
         let text = "the client left before its desktop was ready".to_owned();
         return presence.report(Report::Failed { text }).await;
     }
-    presence.report(Report::Established).await;
     tracing::info!(vm, run, %address, "client connected");
-    let reason = tokio::select! {
-        biased;
-        // An order to end must not wait behind bytes.
-        text = presence.ended() => text,
-        end = session(visitor, shared, hkd) => match end {
-            Ok(End::Desktop) => "the desktop closed".to_owned(),
-            Ok(End::Client) => "the client left".to_owned(),
-            Err(lost) => lost.to_string(),
+    let reason = match begun(&mut visitor, &mut presence, shared, hkd).await {
+        Ok(hkd) => tokio::select! {
+            biased;
+            // An order to end must not wait behind bytes.
+            text = presence.ended() => text,
+            end = session(visitor, shared, hkd) => match end {
+                Ok(End::Desktop) => "the desktop closed".to_owned(),
+                Ok(End::Client) => "the client left".to_owned(),
+                Err(lost) => lost.to_string(),
+            },
         },
+        Err(text) => text,
     };
     tracing::info!(vm, run, %address, reason, "client disconnected");
     presence.report(Report::Ended).await;
 }
 
-/// From the client's first bytes to the last of either side.
-async fn session(mut visitor: Visitor, shared: &Shared, mut hkd: Hkd) -> Result<End, Lost> {
-    let limits = &shared.limits;
+/// Waits for the client's first bytes, which show that it has its `101`, and says so; or says why there
+/// are none.
+async fn begun(
+    visitor: &mut Visitor,
+    presence: &mut Presence<'_>,
+    shared: &Shared,
+    mut hkd: Hkd,
+) -> Result<Hkd, String> {
     let first_bytes = async {
         while !visitor.has_more() {
             visitor.read().await?;
@@ -217,10 +224,20 @@ async fn session(mut visitor: Visitor, shared: &Shared, mut hkd: Hkd) -> Result<
     };
     tokio::select! {
         biased;
+        text = presence.ended() => return Err(text),
         // What hkd says before it is asked to open can only be that the desktop is gone.
-        failed = hkd.failed() => return Err(failed.into()),
-        read = timeout(limits.first_bytes, first_bytes) => read.map_err(|_| Leave::Slow)??,
+        failed = hkd.failed() => return Err(failed.to_string()),
+        read = timeout(shared.limits.first_bytes, first_bytes) => {
+            read.unwrap_or(Err(Leave::Slow)).map_err(|leave| leave.to_string())?;
+        }
     }
+    presence.report(Report::Established).await;
+    Ok(hkd)
+}
+
+/// From the opening of the desktop to the last byte of either side.
+async fn session(visitor: Visitor, shared: &Shared, hkd: Hkd) -> Result<End, Lost> {
+    let limits = &shared.limits;
     let desktop = timeout(limits.open, hkd.open()).await.map_err(|_| Lost::NotOpened)??;
     let (client, first) = visitor.into_stream();
     Ok(relay::relay(client, desktop, first, &shared.pool, limits.linger).await)

@@ -22,6 +22,8 @@ pub(crate) struct Presence<'a> {
     shared: &'a Shared,
     connection: String,
     asked: Option<Asked>,
+    /// Whether the client has been heard of since its `101`.
+    established: bool,
     /// Whether the api has yet to answer that it noted the connection again.
     reported: bool,
     /// When to ask again, and the pause after that.
@@ -34,11 +36,13 @@ impl<'a> Presence<'a> {
     pub(crate) fn new(shared: &'a Shared, connection: String, asked: Asked) -> Self {
         let pause = shared.limits.reconnect;
         let again = Instant::now();
-        Self { shared, connection, asked: Some(asked), reported: false, again, pause }
+        let asked = Some(asked);
+        Self { shared, connection, asked, established: false, reported: false, again, pause }
     }
 
     /// Reports, if the api is there to hear it. If it is not, the end of the socket says the same.
     pub(crate) async fn report(&mut self, report: Report) {
+        self.established |= report == Report::Established;
         if let Some(asked) = &mut self.asked
             && !matches!(timeout(REPORT, asked.say(&report)).await, Ok(Ok(())))
         {
@@ -86,7 +90,8 @@ impl<'a> Presence<'a> {
 
     async fn report_again(&mut self) {
         sleep_until(self.again).await;
-        let question = Request::Resumed { connection: self.connection.clone() };
+        let (connection, established) = (self.connection.clone(), self.established);
+        let question = Request::Resumed { connection, established };
         match Asked::ask(&self.shared.api_socket, &question).await {
             Ok(asked) => {
                 self.asked = Some(asked);

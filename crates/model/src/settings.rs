@@ -231,6 +231,22 @@ pub const ALL: &[Setting] = &[
         "api when a user is added",
     ),
     setting(
+        "vm.io.bandwidth.max",
+        Kind::Number(0, 1_000_000),
+        "400",
+        Scope::Cluster,
+        "How many MiB a second a VM may read from the disks of its node, and write as many; 0 for no limit.",
+        "hkd at each start of a VM",
+    ),
+    setting(
+        "vm.io.operations.max",
+        Kind::Number(0, 10_000_000),
+        "10000",
+        Scope::Cluster,
+        "How many times a second a VM may read from the disks of its node, and write as often; 0 for no limit.",
+        "hkd at each start of a VM",
+    ),
+    setting(
         "vm.lxc.unionfs.type",
         Kind::Word(&["btrfs"]),
         "btrfs",
@@ -328,6 +344,11 @@ pub const ALL: &[Setting] = &[
     ),
 ];
 
+/// How many bytes a value may have, references replaced.
+pub const LENGTH_MAX: usize = 4096;
+/// How many references to other keys a value may have, and those that it leads to, all together.
+const REFERENCES_MAX: usize = 64;
+
 /// The setting with a key.
 pub fn find(key: &str) -> Option<&'static Setting> {
     ALL.iter().find(|setting| setting.key == key)
@@ -357,8 +378,8 @@ pub enum BadSetting {
     /// Set in the file only.
     #[error("{0} can be set only in the file node.conf of each host")]
     FileOnly(&'static str),
-    /// `${…}` that leads back to itself.
-    #[error("the value of {0} refers to itself")]
+    /// `${…}` that leads back to itself, or to too many others.
+    #[error("the value of {0} refers to itself, or to more than {REFERENCES_MAX} others")]
     Circular(String),
 }
 
@@ -366,6 +387,9 @@ pub enum BadSetting {
 pub fn check(key: &str, value: &str) -> Result<&'static Setting, BadSetting> {
     let setting = find(key)
         .ok_or_else(|| BadSetting::Unknown { key: key.to_owned(), suggestion: nearest(key) })?;
+    if value.len() > LENGTH_MAX {
+        return Err(too_long(setting));
+    }
     match refers(value) {
         // What comes of it is checked where it is resolved.
         Some(true) => Ok(setting),
@@ -376,6 +400,11 @@ pub fn check(key: &str, value: &str) -> Result<&'static Setting, BadSetting> {
             wanted: "a value in which each `${` has its `}`".to_owned(),
         }),
     }
+}
+
+fn too_long(setting: &'static Setting) -> BadSetting {
+    let wanted = format!("no more than {LENGTH_MAX} bytes");
+    BadSetting::Value { key: setting.key, value: "…".to_owned(), wanted }
 }
 
 /// Whether a value refers to other keys; `None` when a reference has no end.
@@ -504,13 +533,19 @@ impl Settings {
     /// The value of a key with every `${key}` replaced. An unknown key is a mistake of the program's
     /// reader, and of the person who wrote `${…}`: both get an error.
     pub fn get(&self, key: &str) -> Result<String, BadSetting> {
-        let (setting, value) = self.resolve(key, 0)?;
+        let (setting, value) = self.resolve(key, &mut 0)?;
         fits(setting, &value)?;
         Ok(value)
     }
 
-    fn resolve(&self, key: &str, depth: usize) -> Result<(&'static Setting, String), BadSetting> {
-        if depth > 16 {
+    /// `references` counts those that were followed: a few lines could lead to billions.
+    fn resolve(
+        &self,
+        key: &str,
+        references: &mut usize,
+    ) -> Result<(&'static Setting, String), BadSetting> {
+        *references += 1;
+        if *references > REFERENCES_MAX {
             return Err(BadSetting::Circular(key.to_owned()));
         }
         let setting = find(key)
@@ -520,10 +555,13 @@ impl Settings {
         while let Some((before, after)) = rest.split_once("${") {
             let Some((inner, tail)) = after.split_once('}') else { break };
             value.push_str(before);
-            value.push_str(&self.resolve(inner, depth + 1)?.1);
+            value.push_str(&self.resolve(inner, references)?.1);
             rest = tail;
         }
         value.push_str(rest);
+        if value.len() > LENGTH_MAX {
+            return Err(too_long(setting));
+        }
         Ok((setting, value))
     }
 
@@ -569,6 +607,18 @@ mod tests {
             assert!(Settings::default().get(setting.key).is_ok(), "{}", setting.key);
         }
         assert!(ALL.windows(2).all(|pair| pair[0].key < pair[1].key));
+    }
+
+    #[test]
+    fn a_few_lines_do_not_grow_without_end() {
+        let mut settings = Settings::default();
+        let keys: Vec<&str> = ALL.iter().map(|setting| setting.key).collect();
+        let lead =
+            keys.windows(2).map(|pair| (pair[0].to_owned(), format!("${{{}}}", pair[1]).repeat(9)));
+        settings.layer(lead);
+        let found = settings.get(keys[0]).unwrap_err();
+        assert!(matches!(found, BadSetting::Circular(_)), "{found}");
+        assert!(check("path.storage.root", &"/x".repeat(LENGTH_MAX)).is_err());
     }
 
     #[test]

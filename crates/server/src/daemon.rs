@@ -16,6 +16,8 @@ pub(crate) fn hkd(config: &Config) -> Result<()> {
     let router = Account::of_this_machine()?.ids();
     let vma = config.vma()?;
     ensure!(vma.exists(), "the agent {} is not there: install it, or set path.vma", vma.display());
+    // Each desktop takes some.
+    descriptors();
     // Before there is a second thread: each has its own.
     confine::keep_needed()?;
     let hkd = hkd::Config { file: config.settings.clone(), host: config.host()?, vma, router };
@@ -83,8 +85,7 @@ pub(crate) fn api(config: &Config, admin: Option<i32>, internal: Option<i32>) ->
     })
 }
 
-/// Takes as many descriptors as this process may have, and says how many these are. Not for hkd: what
-/// runs in its desktops would inherit the number, and old programs close as many at their start.
+/// Takes as many descriptors as this process may have, and says how many these are.
 fn descriptors() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

@@ -22,6 +22,9 @@ pub struct Connection {
     pub run: Run,
     /// Its unguessable name: whoever knows it may go on from this connection.
     pub name: String,
+    /// The name of the connection from which its client came back, as long as the client may not know
+    /// this one's: it was told, and has not been heard of since.
+    pub resumes: Option<String>,
     /// The name of the node whose l7r carries it.
     pub incarnation: String,
     /// The client's address.
@@ -34,7 +37,36 @@ pub struct Connection {
     pub ended: bool,
 }
 
-/// Shows everything but the name, which is a secret.
+/// A connection to be added; see [`Connection`].
+#[derive(Clone, Copy)]
+#[expect(missing_docs, reason = "the fields are those of `Connection`")]
+pub struct NewConnection<'a> {
+    pub vm: VmId,
+    pub run: Run,
+    pub name: &'a str,
+    pub resumes: Option<&'a str>,
+    pub incarnation: &'a str,
+    pub client: &'a str,
+    pub user: UserId,
+    pub since: Timestamp,
+}
+
+impl Connection {
+    /// Whether this is the connection of that name, or its client came back by that name and may not
+    /// know the new one.
+    pub fn goes_on_from(&self, name: &str) -> bool {
+        self.name == name || self.resumes.as_deref() == Some(name)
+    }
+}
+
+/// Shows everything but the names, which are secret.
+impl std::fmt::Debug for NewConnection<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewConnection").field("vm", &self.vm).finish_non_exhaustive()
+    }
+}
+
+/// Shows everything but the names, which are secret.
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
@@ -56,6 +88,7 @@ struct ConnectionRow {
     vm: i64,
     run: i64,
     name: String,
+    resumes: Option<String>,
     incarnation: String,
     client: String,
     user_id: i64,
@@ -70,6 +103,7 @@ impl From<ConnectionRow> for Connection {
             vm: VmId(row.vm),
             run: Run(row.run),
             name: row.name,
+            resumes: row.resumes,
             incarnation: row.incarnation,
             client: row.client,
             user: UserId(row.user_id),
@@ -81,24 +115,15 @@ impl From<ConnectionRow> for Connection {
 
 impl Store {
     /// Adds a connection, which ends the one its VM had: the newest wins. Returns its id.
-    #[expect(clippy::too_many_arguments, reason = "a connection is what it is")]
-    pub async fn add_connection(
-        &self,
-        vm: VmId,
-        run: Run,
-        name: &str,
-        incarnation: &str,
-        client: &str,
-        user: UserId,
-        now: Timestamp,
-    ) -> Result<ConnectionId> {
+    pub async fn add_connection(&self, new: NewConnection<'_>) -> Result<ConnectionId> {
         // Changes nothing but the right to go on: of two at once, the later one wins.
         const HOLD: &str = "UPDATE vms SET name = name WHERE id = $1";
         const CLEAR: &str = "DELETE FROM connections WHERE vm = $1 AND ended";
         const END: &str = "UPDATE connections SET ended = TRUE WHERE vm = $1 AND NOT ended";
         const ADD: &str =
-            "INSERT INTO connections (vm, run, name, incarnation, client, user_id, since, ended)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, FALSE) RETURNING id";
+            "INSERT INTO connections (vm, run, name, resumes, incarnation, client, user_id, since, ended)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, FALSE) RETURNING id";
+        let NewConnection { vm, run, name, resumes, incarnation, client, user, since } = new;
         let id: i64 = change!(self, on => {
             let held = sqlx::query(HOLD).bind(vm.0).execute(&mut *on).await?;
             if held.rows_affected() == 0 {
@@ -110,10 +135,11 @@ impl Store {
                 .bind(vm.0)
                 .bind(run.0)
                 .bind(name)
+                .bind(resumes)
                 .bind(incarnation)
                 .bind(client)
                 .bind(user.0)
-                .bind(now.0)
+                .bind(since.0)
                 .fetch_one(&mut *on)
                 .await
                 .or_exists("connection of VM", vm)
@@ -124,7 +150,8 @@ impl Store {
 
     /// The connections that are not over, in the order of their ids.
     pub async fn connections(&self) -> Result<Vec<Connection>> {
-        const FIND: &str = "SELECT id, vm, run, name, incarnation, client, user_id, since, ended
+        const FIND: &str =
+            "SELECT id, vm, run, name, resumes, incarnation, client, user_id, since, ended
             FROM connections WHERE NOT ended ORDER BY id";
         let rows: Vec<ConnectionRow> = read!(self, on => sqlx::query_as(FIND).fetch_all(on).await)?;
         Ok(rows.into_iter().map(Connection::from).collect())
@@ -139,7 +166,7 @@ impl Store {
         const RESUME: &str = "UPDATE connections SET ended = FALSE
             WHERE name = $1 AND id = (SELECT MAX(id) FROM connections WHERE vm =
                 (SELECT vm FROM connections WHERE name = $1))
-            RETURNING id, vm, run, name, incarnation, client, user_id, since, ended";
+            RETURNING id, vm, run, name, resumes, incarnation, client, user_id, since, ended";
         let row: Option<ConnectionRow> = change_if!(self, on => {
             sqlx::query(HOLD).bind(name).execute(&mut *on).await?;
             let row: Option<ConnectionRow> =
@@ -152,11 +179,25 @@ impl Store {
 
     /// The newest connection of a VM, over or not.
     pub async fn newest_connection(&self, vm: VmId) -> Result<Option<Connection>> {
-        const FIND: &str = "SELECT id, vm, run, name, incarnation, client, user_id, since, ended
+        const FIND: &str =
+            "SELECT id, vm, run, name, resumes, incarnation, client, user_id, since, ended
             FROM connections WHERE vm = $1 ORDER BY id DESC LIMIT 1";
         let row: Option<ConnectionRow> =
             read!(self, on => sqlx::query_as(FIND).bind(vm.0).fetch_optional(on).await)?;
         Ok(row.map(Connection::from))
+    }
+
+    /// Notes that the client of a connection has used its name: the one it came back by is of no more
+    /// use.
+    pub async fn establish_connection(&self, id: ConnectionId) -> Result<()> {
+        const ESTABLISH: &str =
+            "UPDATE connections SET resumes = NULL WHERE id = $1 AND resumes IS NOT NULL";
+        change_if!(self, on => {
+            sqlx::query(ESTABLISH).bind(id.0).execute(&mut *on).await?;
+            // Nobody waits for it.
+            ((), false)
+        });
+        Ok(())
     }
 
     /// Notes that a connection is over. False when it was already.

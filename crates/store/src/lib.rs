@@ -44,7 +44,7 @@ mod tests;
 
 pub use audit::{AuditEntry, AuditRow, BrokenChain};
 pub use configs::ChangedConfig;
-pub use connections::Connection;
+pub use connections::{Connection, NewConnection};
 pub use database::Store;
 pub use error::{Error, Result};
 pub use grants::grants;

@@ -15,6 +15,7 @@ const ALL: &[(i64, &str, &str)] = &[
     (1, "the tables", include_str!("../migrations/0001_tables.sql")),
     (2, "name spaces in name spaces", include_str!("../migrations/0002_nesting.sql")),
     (3, "process 1 of the VMs", include_str!("../migrations/0003_init.sql")),
+    (4, "names of connections that are resumed", include_str!("../migrations/0004_resumes.sql")),
 ];
 
 /// The version of the tables this program works with.

@@ -15,7 +15,7 @@ use model::{
     vm::{Desired, Observed, Power, Seen, Vm},
 };
 
-use crate::Store;
+use crate::{NewConnection, Store};
 
 mod opening;
 mod postgres;
@@ -45,7 +45,8 @@ macro_rules! contract {
 contract! {
     audit: chains_hold_and_show_any_change, writers_have_chains_of_their_own;
     configs: settings_are_changed_and_taken_back, pems_are_replaced_together_and_never_shown;
-    connections: the_newest_wins, the_newest_goes_on_even_if_it_was_over;
+    connections: the_newest_wins, an_old_name_holds_until_the_new_one_is_used,
+        the_newest_goes_on_even_if_it_was_over;
     desired: only_the_revision_expected_is_changed, rows_of_a_host;
     dis: versions_and_tags, tags_move_unless_they_are_versions, deleting_hands_tags_on,
         used_images_stay;
@@ -177,6 +178,20 @@ async fn want(store: &Store, vm: VmId, power: Power, host: HostId, di: DiId) -> 
     };
     assert!(store.set_desired(&new, expected).await.unwrap());
     Desired { revision: Revision(expected.0 + 1), ..new }
+}
+
+/// A connection of a user to a VM.
+fn connection(vm: VmId, user: UserId, name: &str) -> NewConnection<'_> {
+    NewConnection {
+        vm,
+        run: Run(1),
+        name,
+        resumes: None,
+        incarnation: "node1",
+        client: "192.0.2.9",
+        user,
+        since: NOW,
+    }
 }
 
 fn seen(vm: VmId, host: HostId, seen: Seen) -> Observed {

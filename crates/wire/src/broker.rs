@@ -44,6 +44,8 @@ pub enum Request {
     Resumed {
         /// As given in [`Answer::Attach`].
         connection: String,
+        /// As [`Report::Established`] said, or would have.
+        established: bool,
     },
 }
 
@@ -126,9 +128,9 @@ pub struct VmLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "snake_case")]
 pub enum Report {
-    /// The `101` was sent.
+    /// The client has its `101`: its first bytes came.
     Established,
-    /// It was not: this is why.
+    /// There will be no `101`: this is why.
     Failed {
         /// A sentence.
         text: String,

@@ -42,11 +42,8 @@ pub(super) fn page(head: &Head, rounds: &[Round]) -> String {
     };
     let last = rounds.iter().map(|round| round.seed).chain(head.failed.iter().copied()).max();
     let last = last.unwrap_or(head.first_seed);
+    text.push_str(&head.machine.rows());
     for (what, value) in [
-        ("revision", head.revision.clone()),
-        ("began", head.began.clone()),
-        ("kernel", head.kernel.clone()),
-        ("machine", format!("{}, {} cores, {} MiB", head.cpu, head.cores, head.memory_mib)),
         ("VMs", head.vms.to_string()),
         ("rounds that passed", format!("{} of {}", rounds.len(), head.asked)),
         ("seeds", format!("{} to {last}", head.first_seed)),
@@ -92,17 +89,20 @@ fn quantile(sorted: &[f64], percent: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Machine;
 
     fn head() -> Head {
         Head {
             name: "kills".into(),
             about: "kill -9 of all".into(),
-            revision: "0123".into(),
-            began: "2026-01-01T00:00:00Z".into(),
-            kernel: "6.1".into(),
-            cpu: "A CPU".into(),
-            cores: 2,
-            memory_mib: 1024,
+            machine: Machine {
+                revision: "0123".into(),
+                began: "2026-01-01T00:00:00Z".into(),
+                kernel: "6.1".into(),
+                cpu: "A CPU".into(),
+                cores: 2,
+                memory_mib: 1024,
+            },
             vms: 3,
             first_seed: 1,
             asked: 4,

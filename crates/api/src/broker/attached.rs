@@ -11,6 +11,7 @@ use std::{
 
 use model::{ConnectionId, Run, UserId, VmId, vm::Vm};
 use rand::distr::{Alphanumeric, SampleString as _};
+use store::NewConnection;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use wire::broker::{Order, Report};
 
@@ -100,12 +101,16 @@ impl Attachment {
         context: &Context,
         conversation: &mut Conversation,
     ) -> Result<(), Gone> {
-        let result = self.listen(conversation).await;
+        let result = self.listen(context, conversation).await;
         self.end(context).await;
         result
     }
 
-    async fn listen(&mut self, conversation: &mut Conversation) -> Result<(), Gone> {
+    async fn listen(
+        &mut self,
+        context: &Context,
+        conversation: &mut Conversation,
+    ) -> Result<(), Gone> {
         loop {
             let report = tokio::select! {
                 biased;
@@ -120,6 +125,7 @@ impl Attachment {
             match report {
                 Ok(Report::Established) => {
                     tracing::info!(vm = self.vm.0, connection = self.id.0, "client attached");
+                    establish(context, self.id).await;
                 }
                 Ok(Report::Failed { text }) => {
                     tracing::info!(
@@ -169,30 +175,54 @@ pub(super) async fn name(
     }
     let id = context
         .store()
-        .add_connection(vm.id, run, &name, context.node(), address, user, context.now())
+        .add_connection(NewConnection {
+            vm: vm.id,
+            run,
+            name: &name,
+            resumes: resume,
+            incarnation: context.node(),
+            client: address,
+            user,
+            since: context.now(),
+        })
         .await?;
     let attachment = attached.take(vm.id, id, name);
     drop(naming);
     Ok(attachment)
 }
 
-/// The run of the connection that a client wants to go on from: only the newest of its VM.
+/// The run of the connection that a client wants to go on from: only the newest of its VM. A client
+/// that was given a new name, and lost its connection before it heard of it, comes back by the old one.
 pub(super) async fn may_resume(context: &Context, vm: VmId, name: &str) -> Result<Run, Refused> {
     match context.store().newest_connection(vm).await? {
-        Some(newest) if newest.name == name => Ok(newest.run),
+        Some(newest) if newest.goes_on_from(name) => Ok(newest.run),
         Some(_) | None => Err(Refused::new(409, TAKEN)),
     }
 }
 
 /// A router reports a connection that outlived an api, or whose earlier report it gave up: the end of
 /// that one was not the client's.
-pub(super) async fn resumed(context: &Context, name: &str) -> Result<Attachment, Refused> {
+pub(super) async fn resumed(
+    context: &Context,
+    name: &str,
+    established: bool,
+) -> Result<Attachment, Refused> {
     let naming = context.attached().naming.lock().await;
     let resumed = context.store().resume_connection(name).await?;
     let connection = resumed.ok_or_else(|| Refused::new(409, TAKEN))?;
     let attachment = context.attached().take(connection.vm, connection.id, name.to_owned());
     drop(naming);
+    if established {
+        establish(context, connection.id).await;
+    }
     Ok(attachment)
+}
+
+/// The client has used its name. That this is not noted keeps nobody from their desktop.
+async fn establish(context: &Context, id: ConnectionId) {
+    if let Err(error) = context.store().establish_connection(id).await {
+        tracing::error!(%error, connection = id.0, "the beginning of a connection is not noted");
+    }
 }
 
 /// Ends the connections of this host that an earlier api left behind and no router reported.

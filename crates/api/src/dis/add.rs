@@ -12,6 +12,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use axum::{Json, body::Body};
 use http::StatusCode;
+use image::{Limits, Refusal};
 use model::{OsfId, di::Name, osf::Init};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,6 @@ use crate::{
     context::{Change, Context, TENANT},
     extract::Query,
     fault::Fault,
-    image::{self, Limits, Refusal},
     osfs,
     peer::Peer,
 };

@@ -1,5 +1,7 @@
 //! Clients that lost their connection, and routers whose api was away.
 
+use std::time::Duration;
+
 use model::{
     VmId,
     vm::{EndKind, Ended, Seen},
@@ -18,7 +20,19 @@ fn resume(name: &str) -> Request {
     Request::Connect { who: ada(), vm: 1, parameters: parameters(), resume: Some(name.to_owned()) }
 }
 
+/// A client that has its desktop.
 async fn attach(it: &Installation, request: &Request) -> (Line, String) {
+    let (mut line, name) = named(it, request).await;
+    line.say(&Report::Established).await;
+    let newest = async || it.store.newest_connection(VmId(1)).await.unwrap().unwrap();
+    while newest().await.resumes.is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    (line, name)
+}
+
+/// A client whose connection has a name that it has not heard of.
+async fn named(it: &Installation, request: &Request) -> (Line, String) {
     let mut line = it.ask(request).await;
     let (_, name) = attached(&mut line).await;
     (line, name)
@@ -82,6 +96,33 @@ async fn a_key_is_of_use_once_and_to_its_user_alone() {
     it.end().await;
 }
 
+/// A client that came back, and lost its connection again before it heard of its new name, comes back by
+/// the old one, as often as that happens; whoever takes the desktop over meanwhile has it.
+#[tokio::test]
+async fn a_name_that_was_not_heard_takes_nothing_away() {
+    let it = Installation::with_vms().await;
+    it.runs().await;
+    let (line, first) = attach(&it, &connect(1)).await;
+    drop(line);
+    it.connection_ends().await;
+    for lost in [resume(&first), resume(&first)] {
+        let (mut line, _) = named(&it, &lost).await;
+        line.say(&Report::Failed { text: "the service that runs the desktops is away".into() })
+            .await;
+        it.connection_ends().await;
+    }
+    // One that is there yet, for all that is known, gives way to its own client.
+    let (_unheard, _) = named(&it, &resume(&first)).await;
+    let (line, second) = attach(&it, &resume(&first)).await;
+    drop(line);
+    it.connection_ends().await;
+    assert_eq!(refusal(&it, &resume(&first)).await, (TAKEN.0, TAKEN.1.to_owned()));
+    let (_unheard, _) = named(&it, &resume(&second)).await;
+    let (_other, _) = named(&it, &connect(1)).await;
+    assert_eq!(refusal(&it, &resume(&second)).await, (TAKEN.0, TAKEN.1.to_owned()));
+    it.end().await;
+}
+
 #[tokio::test]
 async fn who_only_lost_the_connection_starts_nothing() {
     let it = Installation::with_vms().await;
@@ -113,7 +154,7 @@ async fn a_connection_that_is_reported_again_is_not_over() {
     // The router gave the conversation up, and not the client.
     drop(line);
     it.connection_ends().await;
-    let mut line = it.ask(&Request::Resumed { connection: name }).await;
+    let mut line = it.ask(&Request::Resumed { connection: name, established: true }).await;
     assert!(matches!(line.answer().await, Answer::Done { .. }));
     assert_eq!(it.store.connections().await.unwrap().len(), 1);
     drop(line);
@@ -131,7 +172,7 @@ async fn a_router_reports_its_connections_to_the_next_api() {
     line.closed().await;
     // The end of the api was not the end of the client.
     assert_eq!(it.store.connections().await.unwrap().len(), 1);
-    let report = Request::Resumed { connection: name.clone() };
+    let report = Request::Resumed { connection: name.clone(), established: true };
     let mut line = it.ask(&report).await;
     assert!(matches!(line.answer().await, Answer::Done { .. }));
     // Reported twice, the later conversation counts, and the earlier one ends nothing.
@@ -143,7 +184,7 @@ async fn a_router_reports_its_connections_to_the_next_api() {
     let Order::End { text } = again.hear().await;
     assert_eq!(text, TAKEN.1);
     assert_eq!(refusal(&it, &report).await, (TAKEN.0, TAKEN.1.to_owned()));
-    let unknown = Request::Resumed { connection: "x".repeat(64) };
+    let unknown = Request::Resumed { connection: "x".repeat(64), established: true };
     assert_eq!(refusal(&it, &unknown).await.0, 409);
     it.end().await;
 }

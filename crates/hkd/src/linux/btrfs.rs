@@ -29,6 +29,7 @@ const SNAP_DESTROY: libc::c_ulong = iow(15, size_of::<VolArgs>());
 const SUBVOL_GETFLAGS: libc::c_ulong = ior(25, size_of::<u64>());
 const SUBVOL_SETFLAGS: libc::c_ulong = iow(26, size_of::<u64>());
 const SET_RECEIVED_SUBVOL: libc::c_ulong = iowr(37, size_of::<ReceivedArgs>());
+const FS_INFO: libc::c_ulong = ior(31, size_of::<FsInfo>());
 const GET_SUBVOL_INFO: libc::c_ulong = ior(60, size_of::<SubvolInfo>());
 
 const fn ioc(direction: libc::c_ulong, number: libc::c_ulong, size: usize) -> libc::c_ulong {
@@ -93,6 +94,14 @@ struct SubvolInfo {
     reserved: [u64; 8],
 }
 
+#[repr(C)]
+struct FsInfo {
+    max_id: u64,
+    devices: u64,
+    uuid: [u8; 16],
+    reserved: [u64; 124],
+}
+
 /// What must be free on a volume for a desktop to begin its work: 32 MiB.
 const ROOM: u64 = 32 << 20;
 
@@ -111,6 +120,19 @@ pub struct Subvolume {
 pub fn is_btrfs(path: &Path) -> Result<bool> {
     let stat = rustix::fs::statfs(path).doing(|| format!("look at {}", show(path)))?;
     Ok(stat.f_type as i64 == BTRFS_MAGIC)
+}
+
+/// The UUID of the volume that a path lies on, as `/sys/fs/btrfs` has it.
+pub fn volume(path: &Path) -> Result<String> {
+    let doing = || format!("look at the volume of {}", show(path));
+    let folder = File::open(path).doing(doing)?;
+    let mut info = FsInfo { max_id: 0, devices: 0, uuid: [0; 16], reserved: [0; 124] };
+    ioctl(&folder, FS_INFO, &mut info).doing(doing)?;
+    // In groups of 8, 4, 4, 4 and 12 digits.
+    let digits = hex::encode(info.uuid);
+    let groups =
+        [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| digits.get(group).unwrap_or_default());
+    Ok(groups.join("-"))
 }
 
 /// The subvolume at a path; `None` when nothing is there, an error when something else is.

@@ -104,6 +104,15 @@ pub fn killed_for_memory(container: &str) -> Result<u64> {
     Ok(killed)
 }
 
+/// Whether groups can limit what is read and written.
+pub fn limits_io() -> bool {
+    let root = Path::new(ROOT);
+    match fs::read_to_string(root.join("cgroup.controllers")) {
+        Ok(controllers) => controllers.split_whitespace().any(|name| name == "io"),
+        Err(_) => root.join("blkio/blkio.throttle.read_bps_device").exists(),
+    }
+}
+
 /// The count in one of these files.
 pub(super) fn memory_kills(events: &str) -> u64 {
     let counts = events.lines().filter_map(|line| line.strip_prefix("oom_kill "));

@@ -18,6 +18,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
+    process::{Resource, Rlimit, getrlimit, prlimit},
 };
 
 use super::error::{Doing, Error, Result};
@@ -169,12 +170,25 @@ impl Command {
         for descriptor in &self.inherit {
             rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
         }
-        let child = command.spawn();
+        let child = command.spawn().inspect(few_descriptors);
         for descriptor in &self.inherit {
             rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
         }
         child
     }
+}
+
+/// How many descriptors a program may open as long as it asks for no more: hkd takes as many as it can,
+/// but `select` knows no more than this, and old programs close as many as they could have.
+const DESCRIPTORS: u64 = 1024;
+
+/// Gives a child the number of descriptors that programs are used to, and what it starts after it.
+fn few_descriptors(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = Some(maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS)));
+    // One that has ended already needs none.
+    let _ = prlimit(Some(pid), Resource::Nofile, Rlimit { current, maximum });
 }
 
 /// Waits for a child; ends it when its time is up and returns `None`.
@@ -296,6 +310,21 @@ mod tests {
         assert!(matches!(slow, Err(Error::Timeout { .. })));
         let missing = Command::new("/no/such/program").run(long).unwrap_err();
         assert!(missing.is_missing(), "{missing}");
+    }
+
+    #[test]
+    fn a_program_has_as_many_descriptors_as_it_is_used_to() {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+        let (from, mut go) = io::pipe().unwrap();
+        let (mut out, to) = io::pipe().unwrap();
+        let command = Command::new("sh").args(["-c", "read x; ulimit -Sn"]);
+        let mut child = command.stdin(from.into()).stdout(to.into()).spawn().unwrap();
+        go.write_all(b"\n").unwrap();
+        let mut said = String::new();
+        out.read_to_string(&mut said).unwrap();
+        assert_eq!(said.trim(), "1024");
+        assert!(child.wait().unwrap().success());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use rustix::{
 };
 use serde_json::Value;
 
-use super::{btrfs, command::Command, shared};
+use super::{btrfs, cgroup, command::Command, shared};
 
 /// The oldest kernel on which a btrfs volume can be id-mapped.
 const KERNEL_MIN: (u32, u32) = (5, 15);
@@ -295,12 +295,17 @@ fn groups() -> Option<Wrong> {
     let root = Path::new("/sys/fs/cgroup");
     let unified = root.join("cgroup.controllers").exists();
     let legacy = root.join("memory").exists() && root.join("pids").exists();
-    (!unified && !legacy).then(|| {
-        Wrong::new(
-            "no controllers for memory and processes are mounted below /sys/fs/cgroup",
-            "mount cgroup2 on /sys/fs/cgroup",
-        )
-    })
+    let missing = if !unified && !legacy {
+        "memory and processes"
+    } else if !cgroup::limits_io() {
+        "reading and writing disks"
+    } else {
+        return None;
+    };
+    Some(Wrong::new(
+        format!("no controllers for {missing} are below /sys/fs/cgroup"),
+        "mount cgroup2 on /sys/fs/cgroup, and boot without cgroup_disable=",
+    ))
 }
 
 fn namespaces() -> Option<Wrong> {

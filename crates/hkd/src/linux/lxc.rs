@@ -29,11 +29,13 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
+pub use confine::Io;
 pub use log::end;
 
 use super::{
     cgroup,
     command::Command,
+    disk,
     error::{Doing, Error, Result, show},
     mac::Mac,
 };
@@ -61,6 +63,8 @@ pub struct Container {
     pub memory: i64,
     /// How many processes and threads it may have.
     pub processes: i64,
+    /// How much it may read and write.
+    pub io: Io,
     /// Whether programs inside may make user name spaces, as the sandboxes of browsers do.
     pub nesting: bool,
     /// Its network.
@@ -224,6 +228,19 @@ impl Container {
         text.push_str(&limits);
         Ok(text)
     }
+
+    /// The lines of LXC's configuration that limit what it reads and writes, on each disk below it.
+    fn io_limits(&self) -> Result<String> {
+        let unified = unified();
+        if self.io.is_unlimited() || !cgroup::limits_io() {
+            return Ok(String::new());
+        }
+        let mut disks = disk::below(&self.root)?;
+        if let Some((home, _)) = &self.home {
+            disks.append(&mut disk::below(home)?);
+        }
+        Ok(disks.iter().map(|disk| self.io.lines(unified, disk)).collect())
+    }
 }
 
 /// Whether the machine has the unified hierarchy alone.
@@ -244,7 +261,8 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
     let seccomp = confine::seccomp(container.nesting);
     fs::write(directory.join("seccomp"), seccomp).doing(|| doing("seccomp"))?;
     fs::write(directory.join(LIMITS_SCRIPT), confine::limits()).doing(|| doing(LIMITS_SCRIPT))?;
-    fs::write(directory.join("config"), container.config()?).doing(|| doing("config"))?;
+    let config = container.config()? + &container.io_limits()?;
+    fs::write(directory.join("config"), config).doing(|| doing("config"))?;
     let kept = directory.join(KEPT_COUNTS).display().to_string();
     let end = confine::at_end(&cgroup::memory_of(&container.name)?, &kept);
     fs::write(directory.join(END_SCRIPT), end).doing(|| doing(END_SCRIPT))?;
@@ -414,6 +432,7 @@ mod tests {
             base_id: 1_065_536,
             memory: 2048,
             processes: 4096,
+            io: Io { bandwidth: 400, operations: 0 },
             nesting: true,
             network: Network {
                 bridge: "qvdnet".into(),

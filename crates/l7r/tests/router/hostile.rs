@@ -96,7 +96,6 @@ async fn a_peer_is_cut_off_in_every_state() {
         until_switched(&mut client).await;
         cut(client, reset);
         assert_eq!(hkd.try_hear::<FromRouter>().await, None);
-        assert_eq!(api.hear::<Report>().await, Report::Established);
         assert_eq!(api.hear::<Report>().await, Report::Ended);
         // While the desktop is opened: it is opened, and closed.
         let mut client = comes().await;

@@ -181,7 +181,7 @@ async fn an_api_that_restarts_is_told_who_is_there() {
     // It answers nothing at first: it is asked again.
     drop(stage.api().await);
     let mut api = stage.api().await;
-    let resumed = Request::Resumed { connection: NAME.to_owned() };
+    let resumed = Request::Resumed { connection: NAME.to_owned(), established: true };
     assert_eq!(api.hear::<Request>().await, resumed);
     api.say(&Answer::Done { text: String::new() }).await;
     works(&mut client, &mut desktop).await;

@@ -2,14 +2,14 @@
 
 use model::{Run, UserId, VmId};
 
-use super::{Database, NOW, world};
-use crate::Error;
+use super::{Database, NOW, connection, world};
+use crate::{Error, NewConnection};
 
 pub(super) async fn the_newest_wins(Database { store, .. }: Database) {
     let world = world(&store).await;
     let (vm, user) = (world.vm.id, world.user.id);
     let add = async |name: &str| {
-        store.add_connection(vm, Run(1), name, "node1", "192.0.2.9", user, NOW).await
+        store.add_connection(connection(vm, user, name)).await
     };
     assert_eq!(store.newest_connection(vm).await.unwrap(), None);
     let first = add("secret-a").await.unwrap();
@@ -35,18 +35,32 @@ pub(super) async fn the_newest_wins(Database { store, .. }: Database) {
     let third = add("secret-c").await.unwrap();
     assert_eq!(store.resume_connection("secret-b").await.unwrap(), None);
 
-    let add = |vm, user| store.add_connection(vm, Run(1), "secret-d", "l", "c", user, NOW);
+    let add = |vm, user| store.add_connection(connection(vm, user, "secret-d"));
     assert_eq!(add(VmId(9), user).await.unwrap_err().to_string(), "there is no VM 9");
     assert_eq!(add(vm, UserId(9)).await.unwrap_err().to_string(), "there is no user 9");
     // The failed attempt did not end the one there was.
     assert_eq!(store.connections().await.unwrap()[0].id, third);
 }
 
+pub(super) async fn an_old_name_holds_until_the_new_one_is_used(Database { store, .. }: Database) {
+    let world = world(&store).await;
+    let new = connection(world.vm.id, world.user.id, "secret-b");
+    let id = store.add_connection(NewConnection { resumes: Some("secret-a"), ..new }).await.unwrap();
+    let newest = async || store.newest_connection(world.vm.id).await.unwrap().unwrap();
+    let goes_on = newest().await;
+    assert!(goes_on.goes_on_from("secret-a") && goes_on.goes_on_from("secret-b"));
+    assert!(!goes_on.goes_on_from("secret-c") && !format!("{goes_on:?}{new:?}").contains("secret"));
+    store.establish_connection(id).await.unwrap();
+    store.establish_connection(id).await.unwrap();
+    let goes_on = newest().await;
+    assert!(!goes_on.goes_on_from("secret-a") && goes_on.goes_on_from("secret-b"));
+}
+
 pub(super) async fn the_newest_goes_on_even_if_it_was_over(Database { store, .. }: Database) {
     let world = world(&store).await;
     let (vm, user) = (world.vm.id, world.user.id);
     let add = async |name: &str| {
-        store.add_connection(vm, Run(1), name, "node1", "192.0.2.9", user, NOW).await.unwrap()
+        store.add_connection(connection(vm, user, name)).await.unwrap()
     };
     assert_eq!(store.resume_connection("secret-a").await.unwrap(), None);
     let first = add("secret-a").await;

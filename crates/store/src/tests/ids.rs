@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use model::{Run, network::VmNetwork};
+use model::network::VmNetwork;
 use sqlx::AssertSqlSafe;
 
-use super::{Database, NOW, TENANT, add_user, add_vm, network, world};
+use super::{Database, TENANT, add_user, add_vm, network, world};
 use crate::{Result, Store, database::{change, read}};
 
 /// The tables whose rows have ids, as the migrations say.
@@ -53,7 +53,7 @@ async fn add(store: &Store, table: &str, count: usize) {
         "dis" => drop(super::add_di(store, osf, Some(&name)).await),
         "vms" => drop(add_vm(store, &name, user, osf).await),
         "connections" => drop(
-            store.add_connection(vm, Run(1), &name, "l", "c", user, NOW).await.unwrap(),
+            store.add_connection(super::connection(vm, user, &name)).await.unwrap(),
         ),
         "operations" => drop(store.add_operation(host, "a", "b", "{}").await.unwrap()),
         "audit" => store.audit("w", &super::audit::entry("a")).await.unwrap(),

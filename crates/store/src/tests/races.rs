@@ -108,7 +108,7 @@ pub(super) async fn one_claim_one_connection_one_chain(database: Database) {
 
     let added = race(&database, |store, number| async move {
         let name = format!("name-{number}");
-        store.add_connection(vm, Run(1), &name, "l", "c", user, NOW).await.unwrap()
+        store.add_connection(super::connection(vm, user, &name)).await.unwrap()
     })
     .await;
     let newest = added.iter().max().copied();

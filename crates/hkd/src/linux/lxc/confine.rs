@@ -156,6 +156,41 @@ pub(super) const LIMITS: [(&str, u32); 11] = [
     ("max_uts_namespaces", 1024),
 ];
 
+/// How much a container may read from each disk, and write to it; 0 for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Io {
+    /// MiB a second.
+    pub bandwidth: u64,
+    /// Operations a second.
+    pub operations: u64,
+}
+
+impl Io {
+    pub(super) fn is_unlimited(self) -> bool {
+        self.bandwidth == 0 && self.operations == 0
+    }
+
+    /// The lines that limit it on a disk, `MAJOR:MINOR`.
+    pub(super) fn lines(self, unified: bool, disk: &str) -> String {
+        let bytes = self.bandwidth.saturating_mul(1 << 20);
+        let limits = [
+            ("rbps", "read_bps", bytes),
+            ("wbps", "write_bps", bytes),
+            ("riops", "read_iops", self.operations),
+            ("wiops", "write_iops", self.operations),
+        ];
+        let limits = limits.iter().filter(|(_, _, most)| *most > 0);
+        if unified {
+            let all: Vec<String> = limits.map(|(name, _, most)| format!("{name}={most}")).collect();
+            return format!("lxc.cgroup2.io.max = {disk} {}\n", all.join(" "));
+        }
+        let line = |name: &str, most: &u64| {
+            format!("lxc.cgroup.blkio.throttle.{name}_device = {disk} {most}\n")
+        };
+        limits.map(|(_, name, most)| line(name, most)).collect()
+    }
+}
+
 /// The script that LXC runs on the host when a container has ended and its groups, found by `groups`
 /// (each a pattern of the shell), are still there: it keeps what they counted in `kept`.
 pub(super) fn at_end(groups: &[String], kept: &str) -> String {
@@ -237,6 +272,22 @@ mod tests {
                 "clone3 errno 38",
             ]
         );
+    }
+
+    #[test]
+    fn each_disk_is_limited_in_the_words_of_its_version() {
+        let both = Io { bandwidth: 2, operations: 30 };
+        assert_eq!(
+            both.lines(true, "8:0"),
+            "lxc.cgroup2.io.max = 8:0 rbps=2097152 wbps=2097152 riops=30 wiops=30\n"
+        );
+        let one = Io { bandwidth: 0, ..both };
+        assert_eq!(
+            one.lines(false, "8:0"),
+            "lxc.cgroup.blkio.throttle.read_iops_device = 8:0 30\n\
+             lxc.cgroup.blkio.throttle.write_iops_device = 8:0 30\n"
+        );
+        assert!(Io { operations: 0, ..one }.is_unlimited());
     }
 
     #[test]

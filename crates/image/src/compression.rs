@@ -14,7 +14,7 @@ const XZ_MEMORY: u32 = 160 * 1024;
 
 /// The bytes of the tar inside. The kind of compression is told by the first bytes, and must be what
 /// the name says: the host that unpacks it goes by the name.
-pub(super) fn open<'a>(file: impl Read + 'a, name: &str) -> Result<Box<dyn Read + 'a>, Refusal> {
+pub(crate) fn open<'a>(file: impl Read + 'a, name: &str) -> Result<Box<dyn Read + 'a>, Refusal> {
     let suffix = suffix(name)?;
     let mut file = BufReader::with_capacity(128 * 1024, file);
     let damaged = |error| Refusal::Damaged { unpacked: 0, error };
@@ -40,7 +40,7 @@ pub(super) fn open<'a>(file: impl Read + 'a, name: &str) -> Result<Box<dyn Read 
 }
 
 /// The end of a name that says how the file is packed.
-pub(super) fn suffix(name: &str) -> Result<&'static str, Refusal> {
+pub(crate) fn suffix(name: &str) -> Result<&'static str, Refusal> {
     model::di::ARCHIVES
         .iter()
         .copied()
@@ -49,13 +49,13 @@ pub(super) fn suffix(name: &str) -> Result<&'static str, Refusal> {
 }
 
 /// Whether an error of a decoder means that its input ended too early.
-pub(super) fn is_truncation(error: &io::Error) -> bool {
+pub(crate) fn is_truncation(error: &io::Error) -> bool {
     // The zstd binding reports it with this kind too.
     error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// Whether an error of a decoder means that it would take too much memory.
-pub(super) fn is_memory(error: &io::Error) -> bool {
+pub(crate) fn is_memory(error: &io::Error) -> bool {
     // The zstd binding has no kind for it.
     error.kind() == io::ErrorKind::OutOfMemory || error.to_string().contains("too much memory")
 }

@@ -4,21 +4,21 @@ use std::fmt;
 
 /// `e_machine` of an ELF file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Machine(u16);
+pub(crate) struct Machine(u16);
 
 impl Machine {
     /// No machine is known.
-    pub(super) const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
 
     const I386: Self = Self(3);
     const X86_64: Self = Self(62);
     const AARCH64: Self = Self(183);
 
     /// How many of a file's first bytes tell the machine.
-    pub(super) const HEAD: usize = 20;
+    pub(crate) const HEAD: usize = 20;
 
     /// From the first bytes of a file; none when it is no ELF file.
-    pub(super) fn of(head: &[u8]) -> Option<Self> {
+    pub(crate) fn of(head: &[u8]) -> Option<Self> {
         let (start, rest) = head.split_at_checked(18)?;
         let pair: [u8; 2] = rest.get(..2)?.try_into().ok()?;
         match start {
@@ -29,7 +29,7 @@ impl Machine {
     }
 
     /// The architecture's name if a host of that architecture runs such programs.
-    pub(super) fn runs_on(self, host: &str) -> Option<&'static str> {
+    pub(crate) fn runs_on(self, host: &str) -> Option<&'static str> {
         match (self, host) {
             (Self::X86_64, "x86_64") => Some("x86_64"),
             (Self::I386, "x86_64" | "x86") => Some("i386"),

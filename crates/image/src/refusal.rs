@@ -4,7 +4,8 @@ use std::io;
 
 /// Why an image is not taken, in a sentence; [`Refusal::remedy`] says what to do.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
+#[expect(missing_docs, reason = "what a field holds is said by the sentence it is in")]
+pub enum Refusal {
     /// The name ends in nothing known.
     #[error("`{name}` does not end in one of {}", model::di::ARCHIVES.join(", "))]
     Suffix { name: String },
@@ -45,7 +46,7 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// The stable word.
-    pub(crate) fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Suffix { .. } => "image-suffix",
             Self::Mislabelled { .. } => "image-mislabelled",
@@ -62,7 +63,7 @@ impl Refusal {
     }
 
     /// What a person can do about it.
-    pub(crate) fn remedy(&self) -> &'static str {
+    pub fn remedy(&self) -> &'static str {
         match self {
             Self::Suffix { .. } | Self::Mislabelled { .. } => {
                 "give the file a name that says what it is"

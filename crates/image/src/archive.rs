@@ -26,18 +26,18 @@ const TEXT_MAX: u64 = 16 * 1024;
 
 /// A member of the archive.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(crate) struct Member {
     /// Its path without `.` and empty parts; empty for the top.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// What it is.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// The first bytes of a file: enough for the purpose here.
-    pub(super) head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
 }
 
 /// What a member is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A file; whether someone may execute it.
     File { executable: bool },
     /// Another name of a file before it in the archive.
@@ -59,7 +59,7 @@ struct Ahead {
 }
 
 /// An archive being read.
-pub(super) struct Archive<R> {
+pub(crate) struct Archive<R> {
     reader: R,
     limits: Limits,
     /// Headers so far: members, and records that describe one.
@@ -74,22 +74,22 @@ pub(super) struct Archive<R> {
 }
 
 impl<R: Read> Archive<R> {
-    pub(super) fn new(reader: R, limits: Limits) -> Self {
+    pub(crate) fn new(reader: R, limits: Limits) -> Self {
         Self { reader, limits, records: 0, entries: 0, cut: false, read: 0, unpacked: 0 }
     }
 
     /// Members so far.
-    pub(super) fn entries(&self) -> u64 {
+    pub(crate) fn entries(&self) -> u64 {
         self.entries
     }
 
     /// Bytes of the files so far.
-    pub(super) fn unpacked(&self) -> u64 {
+    pub(crate) fn unpacked(&self) -> u64 {
         self.unpacked
     }
 
     /// The next member; none at the mark that ends the archive.
-    pub(super) fn next(&mut self) -> Result<Option<Member>, Refusal> {
+    pub(crate) fn next(&mut self) -> Result<Option<Member>, Refusal> {
         let mut ahead = Ahead::default();
         loop {
             let Some(header) = self.header()? else {
@@ -115,7 +115,7 @@ impl<R: Read> Archive<R> {
     }
 
     /// Reads what is left, so that the compression's checksums are checked.
-    pub(super) fn finish(&mut self) -> Result<(), Refusal> {
+    pub(crate) fn finish(&mut self) -> Result<(), Refusal> {
         let mut buffer = [0; 8192];
         while self.some(&mut buffer)? > 0 {}
         Ok(())

@@ -15,7 +15,7 @@ const DEPTH_MAX: usize = 2048;
 
 /// What is kept of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     /// A symbolic link.
     Link(String),
     /// A file someone may execute; for which machine, if it is an ELF file.
@@ -28,19 +28,19 @@ pub(super) enum Node {
 
 /// The members that matter, by path.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     nodes: HashMap<String, Node>,
     kept: usize,
     limit: usize,
 }
 
 impl Tree {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self { nodes: HashMap::new(), kept: 0, limit: limits.names }
     }
 
     /// Takes in a member. A later one of the same name replaces it, as in unpacking.
-    pub(super) fn add(&mut self, member: Member) -> Result<(), Refusal> {
+    pub(crate) fn add(&mut self, member: Member) -> Result<(), Refusal> {
         let Member { path, kind, head } = member;
         if self.goes_through_a_link_out(&path) {
             let name = path.escape_debug().take(200).collect();
@@ -90,14 +90,14 @@ impl Tree {
     }
 
     /// Whether there is something with this name, or below it.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         let below = format!("{name}/");
         self.nodes.contains_key(name) || self.nodes.keys().any(|path| path.starts_with(&below))
     }
 
     /// What is at a path, links followed, and the path it really is at; or, in a
     /// sentence, what is not there.
-    pub(super) fn resolve(&self, path: &str) -> Result<(String, &Node), String> {
+    pub(crate) fn resolve(&self, path: &str) -> Result<(String, &Node), String> {
         let mut pending: VecDeque<&str> = path.split('/').collect();
         let mut at: Vec<&str> = Vec::new();
         let mut found = None;

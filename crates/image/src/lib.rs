@@ -20,7 +20,7 @@ use std::io::Read;
 
 use wire::rest::{ImageKind, WaysIn};
 
-pub(crate) use refusal::Refusal;
+pub use refusal::Refusal;
 
 use archive::Archive;
 use elf::Machine;
@@ -28,13 +28,13 @@ use tree::{Node, Tree};
 
 /// How much an archive may hold.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Members.
-    pub(crate) entries: u64,
+    pub entries: u64,
     /// Bytes of the names and link targets that are kept while looking.
-    pub(crate) names: usize,
+    pub names: usize,
     /// Bytes when unpacked.
-    pub(crate) unpacked: u64,
+    pub unpacked: u64,
 }
 
 impl Default for Limits {
@@ -45,7 +45,7 @@ impl Default for Limits {
 
 /// Looks through the archive `file`, named `name`, for a host of this architecture (as in
 /// [`std::env::consts::ARCH`]).
-pub(crate) fn inspect(
+pub fn inspect(
     file: impl Read,
     name: &str,
     limits: Limits,
@@ -61,12 +61,12 @@ pub(crate) fn inspect(
 }
 
 /// Whether the name of a file says how it is packed.
-pub(crate) fn check_name(name: &str) -> Result<(), Refusal> {
+pub fn check_name(name: &str) -> Result<(), Refusal> {
     compression::suffix(name).map(drop)
 }
 
 /// What an image lacks, and for what: one sentence each.
-pub(crate) fn warnings(kind: &ImageKind) -> Vec<String> {
+pub fn warnings(kind: &ImageKind) -> Vec<String> {
     let ways = kind.ways;
     [
         (

@@ -1,0 +1,4 @@
+#![cfg_attr(fuzzing, no_main)]
+//! Tries [`fuzz::agent`].
+
+fuzz::program!(agent);

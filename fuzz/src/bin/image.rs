@@ -1,0 +1,4 @@
+#![cfg_attr(fuzzing, no_main)]
+//! Tries [`fuzz::image`].
+
+fuzz::program!(image);
