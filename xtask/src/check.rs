@@ -128,6 +128,7 @@ fn suites() -> Result<Vec<Suite>> {
         suite("docs", task(&["docs", "--check"])),
         suite("unit", How::Tests("not package(tests)")),
         suite("end-to-end", How::Tests("package(tests)")),
+        suite("fuzz", task(&["fuzz"])),
     ])
 }
 

@@ -9,7 +9,6 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    sync::Mutex,
     thread,
 };
 
@@ -42,7 +41,7 @@ pub(crate) struct Options {
     /// Only these; everything when none is named
     #[arg(value_parser = names())]
     names: Vec<String>,
-    /// How long each is tried
+    /// How long each is tried: seconds of a processor
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Keep in the tree what reached new code, and write docs/reports/fuzz.md
@@ -66,7 +65,7 @@ struct Outcome {
     finding: Option<String>,
 }
 
-/// Tries them, as many at a time as there are processors. An error when anything was found.
+/// Tries them, all at once. An error when anything was found.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let names: Vec<&str> = TARGETS
         .iter()
@@ -80,28 +79,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .arg(&folder)
         .env("RUSTFLAGS", FLAGS)
         .run()?;
-    let (left, done) = (Mutex::new(names.clone()), Mutex::new(BTreeMap::new()));
-    let next = || left.lock().ok().and_then(|mut names| names.pop());
-    let work = || -> Result<()> {
-        while let Some(name) = next() {
-            let outcome = try_one(&folder, name, options.seconds)?;
-            if let Ok(mut done) = done.lock() {
-                done.insert(name, outcome);
-            }
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let workers = thread::available_parallelism().map_or(1, usize::from);
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        let ended =
-            workers.into_iter().map(|worker| worker.join().ok().context("a worker broke")?);
-        ended.collect::<Result<()>>()
+    // They share the processors.
+    let all = options.seconds.saturating_mul(u64::try_from(names.len())?);
+    let processors = thread::available_parallelism().map_or(1, usize::from).min(names.len());
+    let seconds = all.div_ceil(u64::try_from(processors)?);
+    let folder = &folder;
+    let done: BTreeMap<&str, Outcome> = thread::scope(|scope| {
+        let tries: Vec<_> = names
+            .iter()
+            .map(|name| (*name, scope.spawn(move || try_one(folder, name, seconds))))
+            .collect();
+        let end = |name, one: thread::ScopedJoinHandle<'_, Result<Outcome>>| {
+            Ok((name, one.join().ok().context("a thread broke")??))
+        };
+        tries.into_iter().map(|(name, one)| end(name, one)).collect::<Result<_>>()
     })?;
-    let done = done.into_inner().context("a worker broke")?;
     if options.keep {
         for name in &names {
-            keep(&folder, name)?;
+            keep(folder, name)?;
         }
         write(&done, options.seconds)?;
     }
@@ -176,7 +171,8 @@ fn keep(folder: &Path, name: &str) -> Result<()> {
     }
     fs::create_dir_all(&merged).with_context(|| format!("cannot make {}", merged.display()))?;
     let (well, said) = Command::new(program(folder, name))
-        .args(["-merge=1", "-verbosity=0"])
+        // Ways through the code, not how often each was gone.
+        .args(["-merge=1", "-use_counters=0", "-verbosity=0"])
         .args(LIMITS)
         .args([&merged, &kept, &fresh])
         .told()?;
@@ -196,7 +192,7 @@ fn write(done: &BTreeMap<&str, Outcome>, seconds: u64) -> Result<()> {
     let machine = Machine::here()?;
     let mut page = format!(
         "# fuzz\n\nWritten by `cargo xtask fuzz --seconds {seconds} --keep`: libFuzzer with counters in the code \
-         of each parser of foreign bytes,\n{seconds} s each.\n\n| | |\n|---|---|\n{}\n\
+         of each parser of foreign bytes,\n{seconds} s of a processor each.\n\n| | |\n|---|---|\n{}\n\
          | target | what | tries | kept in `fuzz/corpus` | memory (MiB) | found |\n|---|---|---|---|---|---|\n",
         machine.rows()
     );

@@ -1,4 +1,5 @@
-#![cfg_attr(fuzzing, no_main)]
 //! Tries [`fuzz::rest`].
+
+#![cfg_attr(fuzzing, no_main)]
 
 fuzz::program!(rest);
