@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod first_pixel;
+pub(crate) mod idle;
 pub(crate) mod start;
 
 use std::{

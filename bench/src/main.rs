@@ -21,6 +21,7 @@ mod program;
 mod relay;
 mod results;
 mod statistics;
+mod usage;
 mod volume;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
@@ -66,7 +67,7 @@ struct Measurement {
 }
 
 /// In this order: the later ones enter namespaces of their own and stay there.
-const ALL: [Measurement; 5] = [
+const ALL: [Measurement; 6] = [
     Measurement { name: "relay", run: relay::measure },
     Measurement { name: "clone", run: |samples| Ok(vec![clone::measure(samples)?]) },
     Measurement { name: "start", run: |samples| Ok(vec![desktop::start::measure(samples)?]) },
@@ -75,6 +76,7 @@ const ALL: [Measurement; 5] = [
         name: "first-pixel",
         run: |samples| Ok(vec![desktop::first_pixel::measure(samples)?]),
     },
+    Measurement { name: "idle", run: desktop::idle::measure },
 ];
 
 fn main() -> ExitCode {

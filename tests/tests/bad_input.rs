@@ -444,6 +444,35 @@ fn storage_that_takes_nothing_more_is_said() {
     world.end();
 }
 
+/// Homes that hang hold up who needs one, which says why; what runs goes on, and all that waits goes on by
+/// itself.
+#[test]
+fn homes_that_hang_hold_up_only_who_needs_one() {
+    let mut world = quick(Database::Sqlite);
+    for vm in ["runs", "waits"] {
+        world.add_quick_vm(vm, "ada");
+    }
+    world.qa("vm start -f name=runs --wait");
+    let monitors = world.monitors();
+    let shared = Storage::over(&world.storage().join("homefs"));
+    shared.becomes(Mood::Hung);
+    world.qa("vm start -f name=waits");
+    says(&world, "waits", "storage-silent", "homefs does not answer");
+    host_says(&world, "homefs does not answer", true);
+    assert_eq!((world.state("runs").as_str(), world.monitors()), ("running", monitors.clone()));
+    assert_eq!(world.inside("runs", "echo here"), "here");
+    shared.becomes(Mood::Well);
+    // As it is mounted in tests it takes no homes; what is below does.
+    says(&world, "waits", "storage-unusable", "homefs cannot be used");
+    drop(shared);
+    world.reaches("waits", "running");
+    host_says(&world, "homefs does not answer", false);
+    assert!(monitors.iter().all(|monitor| world.monitors().contains(monitor)));
+    world.expect_log("ERROR", "homefs does not answer");
+    world.expect_log("WARN", "a step failed");
+    world.end();
+}
+
 /// Shared storage hung for some seconds under running and starting VMs: running sessions feel nothing,
 /// waiting ones say why and go on. The same with storage that fails, and that is slow.
 #[test]

@@ -14,7 +14,7 @@ use tests::{
     world,
 };
 
-use crate::program;
+use crate::{program, usage};
 
 /// Who carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,27 +84,12 @@ impl Peer {
 
     /// The time that its threads have had a core.
     pub(super) fn cpu(&self) -> Result<Duration> {
-        let mut nanos = 0;
-        for process in self.processes()? {
-            for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-                let said = fs::read_to_string(thread?.path().join("schedstat"))?;
-                let first = said.split(' ').next().and_then(|word| word.parse::<u64>().ok());
-                nanos += first.context("the kernel counts the time of threads")?;
-            }
-        }
-        Ok(Duration::from_nanos(nanos))
+        usage::cpu(&self.processes()?)
     }
 
     /// Its resident memory, in bytes.
     pub(super) fn resident(&self) -> Result<u64> {
-        let mut kib = 0;
-        for process in self.processes()? {
-            let said = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
-            let line = said.lines().find_map(|line| line.strip_prefix("Rss:"));
-            let word = line.and_then(|line| line.split_whitespace().next());
-            kib += word.and_then(|word| word.parse::<u64>().ok()).context("it has memory")?;
-        }
-        Ok(kib * 1024)
+        usage::resident(&self.processes()?)
     }
 
     /// It and its workers.
