@@ -421,12 +421,15 @@ impl World {
                 "the log lacks what the test caused: {expected:?}"
             );
         }
-        let bad: Vec<&str> = fresh
-            .lines()
-            .filter(|line| {
-                line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked")
-            })
-            .filter(|line| !self.expected.iter().any(|expected| is(line, *expected)))
+        let is_bad = |line: &str| {
+            [" WARN ", " ERROR ", "panicked"].iter().any(|word| line.contains(word))
+                && !self.expected.iter().any(|expected| is(line, *expected))
+        };
+        let lines: Vec<&str> = fresh.lines().collect();
+        // With what was said before it, which is often why.
+        let bad: Vec<&[&str]> = (0..lines.len())
+            .filter(|at| is_bad(lines.get(*at).unwrap_or(&"")))
+            .filter_map(|at| lines.get(at.saturating_sub(4)..=at))
             .collect();
         assert!(bad.is_empty(), "the log is not clean: {bad:#?}");
         self.expected.clear();

@@ -167,11 +167,26 @@ impl Stage {
             if losses >= lost { Ok(()) } else { Err(said) }
         });
         let left = RESUMED_WITHIN.saturating_sub(since.elapsed());
-        until("the painting on the client's display", left, || {
-            let told =
-                |wrong| format!("{wrong}; the client:\n{}", self.world.client_said(&self.display));
-            self.display.shows_now(self.painting).map_err(told)
-        });
+        let in_time = Instant::now() + left;
+        let mut wrong = self.display.shows_now(self.painting);
+        while wrong.is_err() && Instant::now() < in_time {
+            thread::sleep(Duration::from_millis(20));
+            wrong = self.display.shows_now(self.painting);
+        }
+        let Err(wrong) = wrong else { return };
+        // Whether it is late or lost, and what the desktop says of it.
+        let late = Instant::now();
+        let end = late + Duration::from_secs(30);
+        while self.display.shows_now(self.painting).is_err() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!(
+            "{wrong} after {RESUMED_WITHIN:?}; {:?} later: {:?}\nthe client:\n{}\nthe agent:\n{}",
+            late.elapsed(),
+            self.display.shows_now(self.painting),
+            tail(&self.world.client_said(&self.display)),
+            tail(&self.world.inside("desk0", "cat /run/qvd/agent.log; ps axf")),
+        );
     }
 
     /// Every VM is as wanted, and nothing is there of those that are not wanted.
@@ -254,4 +269,10 @@ fn daemons_are_killed_at_any_moment() {
     drop(client);
     world.expect_log("INFO", "it was ended; it is started again");
     world.end();
+}
+
+/// The last lines of a text.
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n")
 }

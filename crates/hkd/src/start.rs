@@ -3,7 +3,8 @@
 use std::{
     path::{Component, Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use ipnet::Ipv4Net;
@@ -23,6 +24,10 @@ use crate::{
     reconcile::{self, Reconciler},
     storage::{self, Driver, btrfs::Btrfs},
 };
+
+/// How long a daemon of before may be on its way out, and how soon is looked again.
+const ALONE_WITHIN: Duration = Duration::from_secs(1);
+const ALONE_AGAIN: Duration = Duration::from_millis(10);
 
 /// What the daemon is started with.
 #[derive(Clone, Debug)]
@@ -223,8 +228,7 @@ fn own(
     linux.make_folder(&layout.sockets, 0o711)?;
     linux.make_folder(&layout.ended, 0o700)?;
     let lock = layout.sockets.join("lock");
-    let alone = linux.lock(&lock, linux::file::Hold::Alone)?;
-    let alone = alone.ok_or_else(|| StartError::Running(lock.display().to_string()))?;
+    let alone = alone(linux, &lock)?;
     linux.make_folder(&layout.root, 0o755)?;
     for path in layout.owned() {
         linux.make_folder(path, 0o700)?;
@@ -232,6 +236,19 @@ fn own(
     driver.usable(layout)?;
     ours(linux, &layout.owner(), installation)?;
     Ok(alone)
+}
+
+/// Takes the lock of this host's daemon. One that was killed may have left a child that is not its own
+/// program yet, and holds what it held: it is waited for.
+fn alone(linux: &dyn Linux, lock: &Path) -> Result<linux::Lock, StartError> {
+    let began = Instant::now();
+    loop {
+        match linux.lock(lock, linux::file::Hold::Alone)? {
+            Some(alone) => return Ok(alone),
+            None if began.elapsed() < ALONE_WITHIN => thread::sleep(ALONE_AGAIN),
+            None => return Err(StartError::Running(lock.display().to_string())),
+        }
+    }
 }
 
 /// In what the storage of this host is less protected than it could be.
@@ -299,4 +316,27 @@ fn usable() -> (f64, f64) {
         .and_then(|kib| kib.parse::<f64>().ok())
         .unwrap_or(0.0);
     (f64::from(u32::try_from(cores).unwrap_or(1)), total / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::fake::{Fake, Machine};
+
+    /// Of two daemons one works; one that was only just killed is waited for.
+    #[test]
+    fn one_that_is_on_its_way_out_is_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        let lock = place.path().join("lock");
+        let fake = Fake::new(Arc::new(Machine::default()), None);
+        let first = alone(&fake, &lock).unwrap();
+        let refused = alone(&fake, &lock).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("runs already: it holds"), "{refused}");
+        let leaves = thread::spawn(move || {
+            thread::sleep(ALONE_WITHIN / 10);
+            drop(first);
+        });
+        alone(&fake, &lock).unwrap();
+        leaves.join().unwrap();
+    }
 }
