@@ -332,10 +332,7 @@ mod tests {
         let first = alone(&fake, &lock).unwrap();
         let refused = alone(&fake, &lock).map(drop).unwrap_err().to_string();
         assert!(refused.contains("runs already: it holds"), "{refused}");
-        let leaves = thread::spawn(move || {
-            thread::sleep(ALONE_WITHIN / 10);
-            drop(first);
-        });
+        let leaves = thread::spawn(move || drop(first));
         alone(&fake, &lock).unwrap();
         leaves.join().unwrap();
     }
