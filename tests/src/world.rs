@@ -274,7 +274,14 @@ impl World {
 
     /// Runs a shell line as root in a VM.
     pub fn try_inside(&self, vm: &str, line: &str) -> Result<String, String> {
-        let output = command("lxc-attach")
+        self.try_inside_within(vm, line, 120)
+    }
+
+    /// The same, within so many seconds: LXC's way into a container whose init has just ended may have
+    /// no end.
+    fn try_inside_within(&self, vm: &str, line: &str, seconds: u32) -> Result<String, String> {
+        let output = command("timeout")
+            .args(["--kill-after=1", &seconds.to_string(), "lxc-attach"])
             .args(["-n", &self.container(vm), "-o", "/dev/null", "--clear-env", "-P"])
             .arg(self.folder.join("run/vms"))
             .args(["--", "/bin/sh", "-c", line])
@@ -298,7 +305,7 @@ impl World {
 
     /// The same of a VM that may not run.
     pub fn try_begun(&self, vm: &str) -> Result<String, String> {
-        self.try_inside(vm, "sed 's/.*) //' /proc/1/stat | cut -d' ' -f20")
+        self.try_inside_within(vm, "sed 's/.*) //' /proc/1/stat | cut -d' ' -f20", 5)
     }
 
     /// Runs a shell line as a user in the user's home, whether or not there is a session.
