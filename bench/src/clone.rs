@@ -3,7 +3,7 @@
 //! Both are done in turns on one volume, each half of the time first, so that what the volume does in
 //! between falls on both alike. All clones stay until the end: the last ones are made among hundreds.
 
-use std::{collections::BTreeMap, fs, sync::Arc, time::Instant};
+use std::{fs, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result};
 use hkd::{
@@ -14,10 +14,8 @@ use hkd::{
 use model::{DiId, OsfId, Run, Timestamp, VmId, di::Di, settings::Settings};
 
 use crate::{
-    image,
-    machine::{self, Machine},
-    program,
-    results::{Results, Series, Unit},
+    image, program,
+    results::{Results, Series},
     volume::Volume,
 };
 
@@ -53,28 +51,17 @@ pub(crate) fn measure(samples: usize) -> Result<Results> {
             by_ours.push(by_driver()?);
         }
     }
-    let series = |name: &str, what: &str, micros| Series {
-        name: name.to_owned(),
-        what: what.to_owned(),
-        samples: micros,
-    };
-    Ok(Results {
-        name: "clone".to_owned(),
-        what: "A clone of a base on btrfs".to_owned(),
-        conditions: format!(
-            "The image of the tests, unpacked on a btrfs volume over a sparse file; {samples} clones \
-             of each kind, in turns; none is deleted before the end."
-        ),
-        measured_at: machine::now(),
-        revision: machine::revision()?,
-        machine: Machine::here()?,
-        versions: BTreeMap::from([("btrfs-progs".to_owned(), btrfs_version()?)]),
-        unit: Unit::Micros,
-        series: vec![
-            series("ioctl", "the bare `BTRFS_IOC_SNAP_CREATE_V2`", by_kernel),
-            series("driver", "`make_overlay` of the btrfs driver: snapshot and mark", by_ours),
-        ],
-    })
+    let conditions = format!(
+        "The image of the tests, unpacked on a btrfs volume over a sparse file; {samples} clones \
+         of each kind, in turns; none is deleted before the end."
+    );
+    let ours = "`make_overlay` of the btrfs driver: snapshot and mark";
+    let series = vec![
+        Series::new("ioctl", "the bare `BTRFS_IOC_SNAP_CREATE_V2`", by_kernel),
+        Series::new("driver", ours, by_ours),
+    ];
+    let versions = [("btrfs-progs", btrfs_version()?)];
+    Results::here("clone", "A clone of a base on btrfs", &conditions, versions, series)
 }
 
 fn micros(began: Instant) -> u64 {

@@ -6,7 +6,6 @@ pub(crate) mod idle;
 pub(crate) mod start;
 
 use std::{
-    collections::BTreeMap,
     thread,
     time::{Duration, Instant},
 };
@@ -16,9 +15,8 @@ use tests::{Database, World};
 use wire::head::{Event, Login};
 
 use crate::{
-    machine::{self, Machine},
     program,
-    results::{Results, Series, Unit},
+    results::{Results, Series},
 };
 
 /// The user and the desktop that are measured.
@@ -61,22 +59,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn series(name: &str, what: &str, micros: Vec<u64>) -> Series {
-    Series { name: name.to_owned(), what: what.to_owned(), samples: micros }
-}
-
 /// Results of this machine, now.
 fn results(name: &str, what: &str, conditions: &str, series: Vec<Series>) -> Result<Results> {
     let lxc = program::run("lxc-start", &["--version"])?;
-    Ok(Results {
-        name: name.to_owned(),
-        what: what.to_owned(),
-        conditions: conditions.to_owned(),
-        measured_at: machine::now(),
-        revision: machine::revision()?,
-        machine: Machine::here()?,
-        versions: BTreeMap::from([("lxc".to_owned(), lxc)]),
-        unit: Unit::Micros,
-        series,
-    })
+    Results::here(name, what, conditions, [("lxc", lxc)], series)
 }

@@ -13,7 +13,6 @@ mod budget;
 mod clone;
 mod desktop;
 mod image;
-mod machine;
 mod page;
 mod place;
 mod plot;

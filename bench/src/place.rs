@@ -1,12 +1,8 @@
 //! Where results and documents are.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The root of the source tree.
-pub(crate) fn root() -> &'static Path {
-    let bench = Path::new(env!("CARGO_MANIFEST_DIR"));
-    bench.parent().expect("bench is a folder of the source tree")
-}
+use xtask::place::root;
 
 /// Raw samples.
 pub(crate) fn results() -> PathBuf {

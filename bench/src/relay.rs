@@ -11,7 +11,6 @@ mod peer;
 mod visitor;
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -20,7 +19,6 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use crate::{
-    machine::{self, Machine},
     program,
     results::{Results, Series, Unit},
 };
@@ -220,23 +218,8 @@ fn results(
     samples: Samples,
 ) -> Result<Results> {
     let version = |package| program::run("dpkg-query", &["-W", "-f", "${Version}", package]);
-    let series = Kind::ALL.into_iter().zip(samples).map(|(kind, samples)| Series {
-        name: kind.name().to_owned(),
-        what: text.to_owned(),
-        samples,
-    });
-    Ok(Results {
-        name: name.to_owned(),
-        what: what.to_owned(),
-        conditions: conditions.to_owned(),
-        measured_at: machine::now(),
-        revision: machine::revision()?,
-        machine: Machine::here()?,
-        versions: BTreeMap::from([
-            ("haproxy".to_owned(), version("haproxy")?),
-            ("nginx".to_owned(), version("nginx")?),
-        ]),
-        unit: Unit::default(),
-        series: series.collect(),
-    })
+    let series = Kind::ALL.into_iter().zip(samples);
+    let series = series.map(|(kind, samples)| Series::new(kind.name(), text, samples));
+    let versions = [("haproxy", version("haproxy")?), ("nginx", version("nginx")?)];
+    Results::here(name, what, conditions, versions, series.collect())
 }

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use xtask::machine::{self, Machine};
 
 use crate::{
-    machine::Machine,
     place,
     statistics::{kibibytes, millis},
 };
@@ -49,6 +49,12 @@ pub(crate) struct Series {
     pub(crate) samples: Vec<u64>,
 }
 
+impl Series {
+    pub(crate) fn new(name: &str, what: &str, samples: Vec<u64>) -> Self {
+        Self { name: name.to_owned(), what: what.to_owned(), samples }
+    }
+}
+
 /// What samples are counted in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,6 +83,28 @@ impl Unit {
 }
 
 impl Results {
+    /// Times of this tree, on this machine, now.
+    pub(crate) fn here(
+        name: &str,
+        what: &str,
+        conditions: &str,
+        versions: impl IntoIterator<Item = (&'static str, String)>,
+        series: Vec<Series>,
+    ) -> Result<Self> {
+        let versions = versions.into_iter().map(|(program, version)| (program.to_owned(), version));
+        Ok(Self {
+            name: name.to_owned(),
+            what: what.to_owned(),
+            conditions: conditions.to_owned(),
+            measured_at: machine::now()?,
+            revision: machine::revision()?,
+            machine: Machine::here()?,
+            versions: versions.collect(),
+            unit: Unit::Micros,
+            series,
+        })
+    }
+
     /// Writes them to their file, replacing older ones.
     pub(crate) fn write(&self) -> Result<()> {
         let path = place::results().join(format!("{}.json", self.name));

@@ -15,47 +15,47 @@ pub fn head(bytes: &[u8]) {
 
 fn requests(pieces: &[&[u8]]) -> Vec<Result<Request, String>> {
     let mut reader = RequestReader::default();
-    let mut found = Vec::new();
-    for piece in pieces {
+    read(pieces, |piece| {
         reader.push(piece);
-        loop {
-            match reader.poll() {
-                Ok(Some(request)) => {
-                    // What the router asks of it.
-                    let _ = (request.authorization(), request.upgrades(), request.has_body());
-                    let _ = (request.closes(), Parameters::from_query(&request.query));
-                    found.push(Ok(request));
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    found.push(Err(error.to_string()));
-                    return found;
-                }
-            }
+        let request = reader.poll().map_err(|error| error.to_string())?;
+        if let Some(request) = &request {
+            // What the router asks of it.
+            let _ = (request.authorization(), request.upgrades(), request.has_body());
+            let _ = (request.closes(), Parameters::from_query(&request.query));
         }
-    }
-    found
+        Ok(request)
+    })
 }
 
 fn answers(pieces: &[&[u8]]) -> Vec<Result<Event, String>> {
     let mut reader = ResponseReader::default();
+    let mut switched = false;
+    read(pieces, |piece| {
+        // What follows is no answer.
+        if switched {
+            return Ok(None);
+        }
+        reader.push(piece);
+        let event = reader.poll().map_err(|error| error.to_string())?;
+        switched = matches!(event, Some(Event::Switched { .. }));
+        Ok(event)
+    })
+}
+
+/// All that is found in the pieces, up to the first error. `next` is given each once, then nothing, until
+/// it finds no more.
+fn read<T>(
+    pieces: &[&[u8]],
+    mut next: impl FnMut(&[u8]) -> Result<Option<T>, String>,
+) -> Vec<Result<T, String>> {
     let mut found = Vec::new();
     for piece in pieces {
-        reader.push(piece);
-        loop {
-            match reader.poll() {
-                Ok(Some(event)) => {
-                    let switched = matches!(event, Event::Switched { .. });
-                    found.push(Ok(event));
-                    if switched {
-                        return found;
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    found.push(Err(error.to_string()));
-                    return found;
-                }
+        let mut fresh = *piece;
+        while let Some(one) = next(std::mem::take(&mut fresh)).transpose() {
+            let failed = one.is_err();
+            found.push(one);
+            if failed {
+                return found;
             }
         }
     }

@@ -9,18 +9,23 @@ mod head;
 mod image;
 mod rest;
 mod settings;
+#[cfg(fuzzing)]
+mod time;
 
 pub use crate::{agent::agent, head::head, image::image, rest::rest, settings::settings};
 
 #[cfg(fuzzing)]
-pub use libfuzzer_sys;
+pub use {crate::time::end_in_time, libfuzzer_sys};
 
 /// The program for one of the functions: the fuzzer's, or one that tries the files it is given.
 #[macro_export]
 macro_rules! program {
     ($name:ident) => {
         #[cfg(fuzzing)]
-        $crate::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| $crate::$name(bytes));
+        $crate::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+            $crate::$name(bytes);
+            $crate::end_in_time();
+        });
 
         #[cfg(not(fuzzing))]
         fn main() -> std::io::Result<()> {

@@ -12,7 +12,7 @@ use crate::place;
 
 /// A program to run at the root of the source tree, with nothing on its standard input.
 #[derive(Clone, Debug)]
-pub(crate) struct Command {
+pub struct Command {
     program: OsString,
     arguments: Vec<OsString>,
     environment: Vec<(String, OsString)>,
@@ -20,46 +20,43 @@ pub(crate) struct Command {
 
 impl Command {
     /// A program by its name or path.
-    pub(crate) fn new(program: impl Into<OsString>) -> Self {
+    pub fn new(program: impl Into<OsString>) -> Self {
         Self { program: program.into(), arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// Cargo, the one that runs this task.
-    pub(crate) fn cargo() -> Self {
+    pub fn cargo() -> Self {
         Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     }
 
     /// One more argument.
     #[must_use]
-    pub(crate) fn arg(mut self, argument: impl Into<OsString>) -> Self {
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
     /// More arguments.
     #[must_use]
-    pub(crate) fn args<A: Into<OsString>>(
-        mut self,
-        arguments: impl IntoIterator<Item = A>,
-    ) -> Self {
+    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
 
     /// A variable of its environment.
     #[must_use]
-    pub(crate) fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {
+    pub fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((key.to_owned(), value.into()));
         self
     }
 
     /// Runs it with its output on ours, and says how it ended.
-    pub(crate) fn status(&self) -> Result<ExitStatus> {
+    pub fn status(&self) -> Result<ExitStatus> {
         self.prepared().status().with_context(|| format!("cannot run `{self}`"))
     }
 
     /// Runs it with its output on ours; anything but success is an error.
-    pub(crate) fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<()> {
         let status = self.status()?;
         if !status.success() {
             bail!("`{self}` failed: {status}");
@@ -68,7 +65,7 @@ impl Command {
     }
 
     /// Runs it and takes its standard output; anything but success is an error with what it said.
-    pub(crate) fn output(&self) -> Result<String> {
+    pub fn output(&self) -> Result<String> {
         let output = self
             .prepared()
             .stdout(Stdio::piped())
@@ -83,7 +80,7 @@ impl Command {
     }
 
     /// Runs it, and takes whether it succeeded and what it said on its standard error.
-    pub(crate) fn told(&self) -> Result<(bool, String)> {
+    pub fn told(&self) -> Result<(bool, String)> {
         let output = self.prepared().stdout(Stdio::null()).stderr(Stdio::piped()).output();
         let output = output.with_context(|| format!("cannot run `{self}`"))?;
         Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))

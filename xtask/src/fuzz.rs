@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, builder::PossibleValuesParser};
 
-use crate::{command::Command, machine::Machine, place, say};
+use crate::{command::Command, machine::Run, place, say};
 
 /// What is tried, and what that is.
 const TARGETS: [(&str, &str); 5] = [
@@ -79,11 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .arg(&folder)
         .env("RUSTFLAGS", FLAGS)
         .run()?;
-    // They share the processors.
-    let all = options.seconds.saturating_mul(u64::try_from(names.len())?);
-    let processors = thread::available_parallelism().map_or(1, usize::from).min(names.len());
-    let seconds = all.div_ceil(u64::try_from(processors)?);
-    let folder = &folder;
+    let (folder, seconds) = (&folder, options.seconds);
     let done: BTreeMap<&str, Outcome> = thread::scope(|scope| {
         let tries: Vec<_> = names
             .iter()
@@ -141,7 +137,7 @@ fn try_one(folder: &Path, name: &str, seconds: u64) -> Result<Outcome> {
     let tried = Command::new(program(folder, name))
         .args(corpora(folder, name)?)
         .args(LIMITS)
-        .arg(format!("-max_total_time={seconds}"))
+        .env("FUZZ_SECONDS", seconds.to_string())
         .arg(format!("-artifact_prefix={}", finding.display()))
         .args(["-print_final_stats=1", "-verbosity=0"])
         .told()?;
@@ -189,12 +185,12 @@ fn keep(folder: &Path, name: &str) -> Result<()> {
 }
 
 fn write(done: &BTreeMap<&str, Outcome>, seconds: u64) -> Result<()> {
-    let machine = Machine::here()?;
+    let run = Run::begins()?;
     let mut page = format!(
         "# fuzz\n\nWritten by `cargo xtask fuzz --seconds {seconds} --keep`: libFuzzer with counters in the code \
          of each parser of foreign bytes,\n{seconds} s of a processor each.\n\n| | |\n|---|---|\n{}\n\
          | target | what | tries | kept in `fuzz/corpus` | memory (MiB) | found |\n|---|---|---|---|---|---|\n",
-        machine.rows()
+        run.rows()
     );
     for (name, outcome) in done {
         let about =

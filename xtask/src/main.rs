@@ -2,11 +2,8 @@
 
 mod bench;
 mod check;
-mod command;
 mod docs;
 mod fuzz;
-mod machine;
-mod place;
 mod say;
 mod soak;
 mod sweep;
@@ -15,6 +12,7 @@ mod tidy;
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
+use xtask::{command, machine, place};
 
 #[derive(Debug, Parser)]
 #[command(name = "xtask", about = "What the project does to itself")]

@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result};
 use crate::command::Command;
 
 /// The root of the source tree.
-pub(crate) fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().expect("xtask is a folder of the source tree")
 }
 
 /// Where cargo puts what it builds.
-pub(crate) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => root().join(folder),
         None => root().join("target"),
@@ -22,7 +22,7 @@ pub(crate) fn target() -> PathBuf {
 
 /// Every file of the source tree that is tracked, or new and not ignored, relative to the root and
 /// sorted.
-pub(crate) fn files() -> Result<Vec<PathBuf>> {
+pub fn files() -> Result<Vec<PathBuf>> {
     let listed = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "-z"])
         .output()

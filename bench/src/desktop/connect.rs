@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tests::{Display, World, until, wire_client::WireClient, world::PORT};
 
-use super::{DESK, USER, login, micros, results, series, switched, world};
-use crate::results::Results;
+use super::{DESK, USER, login, micros, results, switched, world};
+use crate::results::{Results, Series};
 
 /// Measures so many requests to a session that listens, and a tenth that have to resume one.
 pub(crate) fn measure(samples: usize) -> Result<Results> {
@@ -28,8 +28,8 @@ pub(crate) fn measure(samples: usize) -> Result<Results> {
         "To a desktop that runs, over a TLS connection that is there; the password was checked within \
          the last minute.",
         vec![
-            series("listening", "nxagent listens already", listening),
-            series("resume", "the session was suspended and is resumed", resume),
+            Series::new("listening", "nxagent listens already", listening),
+            Series::new("resume", "the session was suspended and is resumed", resume),
         ],
     )
 }

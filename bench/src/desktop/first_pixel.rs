@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Error, Result};
 use tests::{Display, World};
 
-use super::{DESK, USER, look_until, micros, results, series, stop, world};
-use crate::results::Results;
+use super::{DESK, USER, look_until, micros, results, stop, world};
+use crate::results::{Results, Series};
 
 /// What the session paints, 0xRRGGBB: nothing else on a display has this colour.
 const COLOUR: u32 = 0x2f_81_c4;
@@ -34,7 +34,7 @@ pub(crate) fn measure(samples: usize) -> Result<Results> {
         "The image of the tests, its base unpacked, its own init (systemd); the whole way of \
          `qvd-client`, with its own start, TLS and nxproxy, until the colour that the session gives its \
          background is in the middle of the client's display.",
-        vec![series("image-init", "start, boot, log in, paint", shown)],
+        vec![Series::new("image-init", "start, boot, log in, paint", shown)],
     )
 }
 

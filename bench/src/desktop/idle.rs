@@ -5,9 +5,9 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use tests::{Database, World};
 
-use super::{USER, micros, results, series};
+use super::{USER, micros, results};
 use crate::{
-    results::{Results, Unit},
+    results::{Results, Series, Unit},
     usage,
 };
 
@@ -48,9 +48,9 @@ pub(crate) fn measure(samples: usize) -> Result<Vec<Results>> {
         "idle-memory",
         "Idle daemons: their memory",
         &conditions,
-        vec![series("daemons", "resident, what they share counted for each", sizes)],
+        vec![Series::new("daemons", "resident, what they share counted for each", sizes)],
     )?;
     memory.unit = Unit::Bytes;
-    let what = vec![series("daemons", "time of a core in a second", times)];
+    let what = vec![Series::new("daemons", "time of a core in a second", times)];
     Ok(vec![results("idle-cpu", "Idle daemons: their time", &conditions, what)?, memory])
 }

@@ -8,8 +8,11 @@ use model::{VmId, vm::Seen};
 use store::Store;
 use tests::World;
 
-use super::{DESK, micros, results, series, stop, world};
-use crate::{program, results::Results};
+use super::{DESK, micros, results, stop, world};
+use crate::{
+    program,
+    results::{Results, Series},
+};
 
 /// Measures a tenth of so many starts, and as many by LXC's own tools in turns with them.
 pub(crate) fn measure(samples: usize) -> Result<Results> {
@@ -39,8 +42,8 @@ pub(crate) fn measure(samples: usize) -> Result<Results> {
          and user included. The peer has neither of those, and is privileged. Before each of either \
          btrfs has freed what was deleted.",
         vec![
-            series("image-init", "wanted in the database to ready in the database", ready),
-            series("lxc", "snapshot, `lxc-start`, `lxc-attach` of `true`", by_tools),
+            Series::new("image-init", "wanted in the database to ready in the database", ready),
+            Series::new("lxc", "snapshot, `lxc-start`, `lxc-attach` of `true`", by_tools),
         ],
     )
 }

@@ -48,8 +48,6 @@ pub enum Problem {
     Network,
     /// The firewall is not as it was set.
     Firewall,
-    /// What all VMs share cannot be made enough for them.
-    Limits,
     /// The machine lacks something, as `qvd doctor` says.
     Machine,
     /// This host's clock is not the database's.

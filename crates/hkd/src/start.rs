@@ -184,17 +184,18 @@ pub async fn prepare(node: &Arc<Node>) -> Result<linux::Lock, StartError> {
         let alone = own(linux, host.driver.as_ref(), layout, &host.installation)?;
         // Without these what runs goes on, and what is to start says why it does not.
         let network = linux.ensure_network(&host.bridge).err();
-        let limits = linux.raise_limits().err();
-        Ok(Prepared { alone, network, limits, weaknesses: weaknesses(linux, layout)? })
+        if let Err(error) = linux.raise_limits() {
+            // What it is too low for stands among what the machine lacks.
+            tracing::info!(%error, "a limit of this machine stays as it is");
+        }
+        Ok(Prepared { alone, network, weaknesses: weaknesses(linux, layout)? })
     })
     .await
     .map_err(|panicked| linux::Error::Unexpected {
         what: "preparing the host".to_owned(),
         why: panicked.to_string(),
     })??;
-    let Prepared { alone, network, limits, weaknesses } = prepared;
-    let short = limits.map(|error| format!("{error}: desktops may lack it"));
-    node.set_problem(Problem::Limits, short);
+    let Prepared { alone, network, weaknesses } = prepared;
     let unmade = network.map(|error| format!("there is no network: {error}"));
     node.set_problem(Problem::Network, unmade);
     let weak = (!weaknesses.is_empty()).then(|| weaknesses.join("; "));
@@ -279,8 +280,6 @@ struct Prepared {
     alone: linux::Lock,
     /// Why there is no network.
     network: Option<linux::Error>,
-    /// Why limits are too low.
-    limits: Option<linux::Error>,
     weaknesses: Vec<String>,
 }
 

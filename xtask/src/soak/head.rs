@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::machine::Machine;
+use crate::machine::Run;
 
 /// What a report is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,7 +11,7 @@ pub(super) struct Head {
     pub(super) name: String,
     pub(super) about: String,
     #[serde(flatten)]
-    pub(super) machine: Machine,
+    pub(super) run: Run,
     pub(super) vms: u64,
     pub(super) first_seed: u64,
     /// How many rounds were asked for.
@@ -28,7 +28,7 @@ impl Head {
         Ok(Self {
             name: name.to_owned(),
             about: about.to_owned(),
-            machine: Machine::here()?,
+            run: Run::begins()?,
             vms,
             first_seed: first,
             asked,

@@ -42,7 +42,7 @@ pub(super) fn page(head: &Head, rounds: &[Round]) -> String {
     };
     let last = rounds.iter().map(|round| round.seed).chain(head.failed.iter().copied()).max();
     let last = last.unwrap_or(head.first_seed);
-    text.push_str(&head.machine.rows());
+    text.push_str(&head.run.rows());
     for (what, value) in [
         ("VMs", head.vms.to_string()),
         ("rounds that passed", format!("{} of {}", rounds.len(), head.asked)),
@@ -89,19 +89,21 @@ fn quantile(sorted: &[f64], percent: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::Machine;
+    use crate::machine::{Machine, Run};
 
     fn head() -> Head {
         Head {
             name: "kills".into(),
             about: "kill -9 of all".into(),
-            machine: Machine {
+            run: Run {
                 revision: "0123".into(),
                 began: "2026-01-01T00:00:00Z".into(),
-                kernel: "6.1".into(),
-                cpu: "A CPU".into(),
-                cores: 2,
-                memory_mib: 1024,
+                machine: Machine {
+                    cpu: "A CPU".into(),
+                    cores: 2,
+                    memory_mib: 1024,
+                    kernel: "6.1".into(),
+                },
             },
             vms: 3,
             first_seed: 1,

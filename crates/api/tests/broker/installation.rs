@@ -122,24 +122,31 @@ impl Installation {
 
     /// Waits until what is wanted of VM 1 fits.
     pub(crate) async fn wanted(&self, fits: impl Fn(&Desired) -> bool) {
-        let mut wake = self.store.wake();
-        let waiting = async {
-            while !fits(&self.store.desired(VmId(1)).await.unwrap().unwrap()) {
-                soon(&mut wake).await;
-            }
-        };
-        timeout(PATIENCE, waiting).await.expect("it is never wanted");
+        let fits = async || fits(&self.store.desired(VmId(1)).await.unwrap().unwrap());
+        self.until("it is never wanted", fits).await;
     }
 
     /// Waits until nobody is attached.
     pub(crate) async fn connection_ends(&self) {
+        let ended = async || self.store.connections().await.unwrap().is_empty();
+        self.until("the connection never ends", ended).await;
+    }
+
+    /// Waits until it is noted that the client of VM 1 has used its name.
+    pub(crate) async fn connection_is_established(&self) {
+        let newest = async || self.store.newest_connection(VmId(1)).await.unwrap().unwrap();
+        let established = async || newest().await.resumes.is_none();
+        self.until("the connection is never established", established).await;
+    }
+
+    async fn until(&self, otherwise: &str, holds: impl AsyncFn() -> bool) {
         let mut wake = self.store.wake();
         let waiting = async {
-            while !self.store.connections().await.unwrap().is_empty() {
+            while !holds().await {
                 soon(&mut wake).await;
             }
         };
-        timeout(PATIENCE, waiting).await.expect("the connection never ends");
+        timeout(PATIENCE, waiting).await.expect(otherwise);
     }
 
     /// The router asks.
@@ -260,7 +267,7 @@ impl Line {
 /// Returns when something may have changed. A wake-up is a hint that can come a moment before the
 /// change can be seen, so it looks again soon in any case.
 async fn soon(wake: &mut store::Wake) {
-    let _ = tokio::time::timeout(Duration::from_millis(100), wake.changed()).await;
+    let _ = tokio::time::timeout(Duration::from_millis(20), wake.changed()).await;
 }
 
 pub(crate) fn now() -> Timestamp {

@@ -1,7 +1,5 @@
 //! Clients that lost their connection, and routers whose api was away.
 
-use std::time::Duration;
-
 use model::{
     VmId,
     vm::{EndKind, Ended, Seen},
@@ -24,11 +22,16 @@ fn resume(name: &str) -> Request {
 async fn attach(it: &Installation, request: &Request) -> (Line, String) {
     let (mut line, name) = named(it, request).await;
     line.say(&Report::Established).await;
-    let newest = async || it.store.newest_connection(VmId(1)).await.unwrap().unwrap();
-    while newest().await.resumes.is_some() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    it.connection_is_established().await;
     (line, name)
+}
+
+/// A client that has its desktop, and loses its connection: its name.
+async fn come_and_go(it: &Installation, request: &Request) -> String {
+    let (line, name) = attach(it, request).await;
+    drop(line);
+    it.connection_ends().await;
+    name
 }
 
 /// A client whose connection has a name that it has not heard of.
@@ -46,9 +49,7 @@ async fn refusal(it: &Installation, request: &Request) -> (u16, String) {
 async fn the_newest_goes_on_and_one_whose_place_was_taken_does_not() {
     let it = Installation::with_vms().await;
     it.runs().await;
-    let (line, first) = attach(&it, &connect(1)).await;
-    drop(line);
-    it.connection_ends().await;
+    let first = come_and_go(&it, &connect(1)).await;
     let (_line, second) = attach(&it, &resume(&first)).await;
     assert_ne!(first, second);
     // Its own place was taken by itself: the old name is of no more use.
@@ -69,9 +70,7 @@ async fn a_key_is_of_use_once_and_to_its_user_alone() {
     let mut last = None;
     for _ in 0..5 {
         let request = last.as_deref().map_or_else(|| connect(1), resume);
-        let (line, name) = attach(&it, &request).await;
-        drop(line);
-        it.connection_ends().await;
+        let name = come_and_go(&it, &request).await;
         assert!(names.insert(name.clone()), "a name was given twice");
         if let Some(used) = last.replace(name) {
             assert_eq!(refusal(&it, &resume(&used)).await, (TAKEN.0, TAKEN.1.to_owned()));
@@ -102,9 +101,7 @@ async fn a_key_is_of_use_once_and_to_its_user_alone() {
 async fn a_name_that_was_not_heard_takes_nothing_away() {
     let it = Installation::with_vms().await;
     it.runs().await;
-    let (line, first) = attach(&it, &connect(1)).await;
-    drop(line);
-    it.connection_ends().await;
+    let first = come_and_go(&it, &connect(1)).await;
     for lost in [resume(&first), resume(&first)] {
         let (mut line, _) = named(&it, &lost).await;
         line.say(&Report::Failed { text: "the service that runs the desktops is away".into() })
@@ -113,9 +110,7 @@ async fn a_name_that_was_not_heard_takes_nothing_away() {
     }
     // One that is there yet, for all that is known, gives way to its own client.
     let (_unheard, _) = named(&it, &resume(&first)).await;
-    let (line, second) = attach(&it, &resume(&first)).await;
-    drop(line);
-    it.connection_ends().await;
+    let second = come_and_go(&it, &resume(&first)).await;
     assert_eq!(refusal(&it, &resume(&first)).await, (TAKEN.0, TAKEN.1.to_owned()));
     let (_unheard, _) = named(&it, &resume(&second)).await;
     let (_other, _) = named(&it, &connect(1)).await;
@@ -127,9 +122,7 @@ async fn a_name_that_was_not_heard_takes_nothing_away() {
 async fn who_only_lost_the_connection_starts_nothing() {
     let it = Installation::with_vms().await;
     it.runs().await;
-    let (line, name) = attach(&it, &connect(1)).await;
-    drop(line);
-    it.connection_ends().await;
+    let name = come_and_go(&it, &connect(1)).await;
     it.sees(Seen::Nothing, |row| {
         row.ended = Some(Ended { run: row.run, kind: EndKind::ShutDown, at: row.seen_at });
     })
@@ -150,10 +143,8 @@ async fn who_only_lost_the_connection_starts_nothing() {
 async fn a_connection_that_is_reported_again_is_not_over() {
     let it = Installation::with_vms().await;
     it.runs().await;
-    let (line, name) = attach(&it, &connect(1)).await;
     // The router gave the conversation up, and not the client.
-    drop(line);
-    it.connection_ends().await;
+    let name = come_and_go(&it, &connect(1)).await;
     let mut line = it.ask(&Request::Resumed { connection: name, established: true }).await;
     assert!(matches!(line.answer().await, Answer::Done { .. }));
     assert_eq!(it.store.connections().await.unwrap().len(), 1);
