@@ -10,9 +10,10 @@
 //! ```
 //!
 //! Until it was `Up` once, whatever breaks off its waiting ends it: there is nothing to lose then.
-//! Three habits of `nxagent` shape the rules: a signal within some 50 ms of its last change may be
-//! lost; while it waits for its client the programs of the desktop stand still; and of a client that
-//! connects and says nothing it never tires.
+//! Four habits of `nxagent` (3.5.99) shape the rules: a signal within some 50 ms of its last change may be
+//! lost; while it waits for its client the programs of the desktop stand still; of a client that connects
+//! and says nothing it never tires; and while it agrees with its client it may fall asleep for five
+//! seconds over a message that it has not sent, out of which any signal wakes it.
 
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ const WAITING_MAX: Duration = Duration::from_secs(10);
 const FIRST_WAITING_MAX: Duration = Duration::from_mins(5);
 /// How long a client may take to agree with `nxagent`.
 const NEGOTIATING_MAX: Duration = Duration::from_mins(1);
+/// How soon one that agrees with its client is woken, and how often.
+const WAKE: Duration = Duration::from_millis(100);
 /// How long `nxagent` may take to start.
 const STARTING_MAX: Duration = Duration::from_secs(20);
 /// How long `nxagent` may take to end.
@@ -81,6 +84,8 @@ pub(crate) enum Step {
     Spawn,
     /// SIGHUP: toggles between with and without client.
     Hangup,
+    /// SIGCHLD: does nothing to it but wake it.
+    Wake,
     /// SIGTERM.
     Terminate,
     /// Shut the client's connection down.
@@ -216,7 +221,6 @@ impl Machine {
     /// The next thing to do.
     pub(crate) fn next(&self, now: Instant) -> Step {
         let here = now.saturating_duration_since(self.entered);
-        let due = self.nudged.is_none_or(|at| now.saturating_duration_since(at) >= AGAIN);
         let step = match (self.want, self.place) {
             (Want::Listen, Place::Absent) if !self.begun && !self.failed => Step::Spawn,
             (_, Place::Absent) => Step::Wait,
@@ -236,8 +240,11 @@ impl Machine {
             | (Want::Suspend, Place::Waiting) => Step::Hangup,
             (Want::Nothing, Place::Waiting) if here >= self.waiting_max() => Step::Hangup,
             (Want::Nothing, Place::Negotiating) if here >= NEGOTIATING_MAX => Step::Hangup,
+            (Want::Nothing, Place::Negotiating) if here >= WAKE => Step::Wake,
             _ => Step::Wait,
         };
+        let pause = if step == Step::Wake { WAKE } else { AGAIN };
+        let due = self.nudged.is_none_or(|at| now.saturating_duration_since(at) >= pause);
         let due = due && (self.place != Place::Suspended || here >= DEAF);
         if due || step == Step::Spawn { step } else { Step::Wait }
     }
@@ -260,6 +267,7 @@ impl Machine {
         }
         match self.place {
             Place::Absent | Place::Up | Place::Suspending | Place::Suspended => None,
+            Place::Negotiating => Some(WAKE),
             _ => Some(Duration::from_secs(1)),
         }
     }
@@ -391,6 +399,27 @@ mod tests {
         assert_eq!(silent.next(start + NEGOTIATING_MAX), Step::Hangup);
     }
 
+    /// Its sleep would last five seconds, and so much longer the way to the picture.
+    #[test]
+    fn one_that_agrees_with_its_client_is_kept_awake_until_it_has() {
+        let start = Instant::now();
+        let mut machine = at(Place::Waiting, true, start);
+        machine.opened(start);
+        let woken = |machine: &mut Machine, from: Instant| {
+            let moments = (0..100).map(|at| from + Duration::from_millis(10 * at));
+            let woken = moments.filter(|now| {
+                let step = machine.next(*now);
+                machine.did(step, *now);
+                step == Step::Wake
+            });
+            woken.count()
+        };
+        assert_eq!(woken(&mut machine, start), 9);
+        assert_eq!(machine.look_again(), Some(WAKE));
+        machine.heard(&Said::Up, start + Duration::from_secs(1));
+        assert_eq!(woken(&mut machine, start + Duration::from_secs(1)), 0);
+    }
+
     #[test]
     fn an_nxagent_that_cannot_start_is_not_started_for_ever() {
         let now = Instant::now();
@@ -420,7 +449,8 @@ mod tests {
                 machine.heard(&said[which], now);
                 let step = machine.next(now);
                 let patient = now.saturating_duration_since(machine.entered()) < ENDING_MAX;
-                prop_assert!(step == Step::Wait || !patient, "{step:?} after {:?}", said[which]);
+                let harmless = matches!(step, Step::Wait | Step::Wake);
+                prop_assert!(harmless || !patient, "{step:?} after {:?}", said[which]);
             }
         }
     }
