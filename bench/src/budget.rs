@@ -33,7 +33,7 @@ const fn at_most(results: &'static str, series: &'static str, millis: u64) -> Bu
 }
 
 /// Every budget. One whose results are not there yet is not judged.
-const ALL: [Budget; 9] = [
+const ALL: [Budget; 12] = [
     Budget {
         results: "clone",
         series: "driver",
@@ -41,8 +41,24 @@ const ALL: [Budget; 9] = [
     },
     Budget {
         results: "start",
+        series: "vma-init",
+        bound: Bound::Times { series: "lxc", hundredths: 300 },
+    },
+    Budget {
+        results: "start",
+        series: "vma-init",
+        bound: Bound::Times { series: "lxd", hundredths: 5 },
+    },
+    // What its own init needs, and a little.
+    Budget {
+        results: "start",
         series: "image-init",
-        bound: Bound::More { series: "lxc", micros: 50_000 },
+        bound: Bound::More { series: "lxc-init", micros: 50_000 },
+    },
+    Budget {
+        results: "stop",
+        series: "vma-init",
+        bound: Bound::Times { series: "lxd", hundredths: 10 },
     },
     at_most("connect", "listening", 30),
     at_most("connect", "resume", 250),
@@ -129,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_budget_may_be_a_time_more_than_a_peers() {
-        let of = |ours: u64| results("start", &[("lxc", &[40_000]), ("image-init", &[ours])]);
+        let of = |ours: u64| results("start", &[("lxc-init", &[40_000]), ("image-init", &[ours])]);
         let found = |ours| judge(&[of(ours)]).iter().map(Verdict::missed).collect::<Vec<_>>();
         assert_eq!((found(90_000), found(90_001)), (vec![false], vec![true]));
     }

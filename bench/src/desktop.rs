@@ -3,6 +3,8 @@
 pub(crate) mod connect;
 pub(crate) mod first_pixel;
 pub(crate) mod idle;
+pub(crate) mod password;
+mod peers;
 pub(crate) mod start;
 
 use std::{

@@ -1,6 +1,6 @@
 //! A btrfs volume over a sparse file, gone when it is dropped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -39,6 +39,14 @@ impl Volume {
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("volume")
     }
+}
+
+/// Waits until a volume has freed what was deleted: what comes next is not to pay for what was before.
+/// btrfs begins with that at a commit, for which it would else take its time.
+pub(crate) fn settle(volume: &Path) -> Result<()> {
+    let volume = volume.display().to_string();
+    program::run("btrfs", &["filesystem", "sync", &volume])?;
+    program::run("btrfs", &["subvolume", "sync", &volume]).map(drop)
 }
 
 impl Drop for Volume {

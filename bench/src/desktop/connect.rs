@@ -25,8 +25,8 @@ pub(crate) fn measure(samples: usize) -> Result<Results> {
     results(
         "connect",
         "A connection: authenticated request to 101",
-        "To a desktop that runs, over a TLS connection that is there; the password was checked within \
-         the last minute.",
+        "To a desktop that runs, over a TCP connection that is there: the handshake of TLS counts. The \
+         password was checked within the last minute.",
         vec![
             Series::new("listening", "nxagent listens already", listening),
             Series::new("resume", "the session was suspended and is resumed", resume),

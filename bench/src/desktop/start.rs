@@ -1,115 +1,103 @@
-//! From the row that wants a desktop to the one that says its agent is ready.
+//! Starts and stops, beside others that do the same, alone and many at once.
 
-use std::{fs, path::PathBuf, time::Instant};
+use anyhow::Result;
 
-use anyhow::{Context as _, Result};
-use hkd::linux::btrfs;
-use model::{VmId, vm::Seen};
-use store::Store;
-use tests::World;
-
-use super::{DESK, micros, results, stop, world};
+use super::{
+    peers::{Lxc, Lxd, Nspawn, Ours, Peer},
+    results, world,
+};
 use crate::{
-    program,
+    image, program,
     results::{Results, Series},
 };
 
-/// Measures a tenth of so many starts, and as many by LXC's own tools in turns with them.
-pub(crate) fn measure(samples: usize) -> Result<Results> {
+/// How many at once.
+const COUNTS: [usize; 3] = [1, 10, 30];
+
+/// One of the rows of a table.
+struct Row<'a> {
+    name: &'static str,
+    start: &'static str,
+    stop: &'static str,
+    /// Whether it is measured with many at once too.
+    many: bool,
+    peer: &'a dyn Peer,
+}
+
+/// Measures a tenth of so many starts and stops of each, in turns, and a hundredth with many at once.
+pub(crate) fn measure(samples: usize) -> Result<Vec<Results>> {
     let world = world();
-    let vm = VmId(world.id(DESK));
-    let url = format!("sqlite:{}/db/qvd.db", world.folder().display());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    let bare = Bare::new(&world)?;
-    let (mut ready, mut by_tools) = (Vec::new(), Vec::new());
-    for _ in 0..samples.div_ceil(10) {
-        stop(&world);
-        settle(&world)?;
-        world.qa(&format!("vm start -f name={DESK} --wait"));
-        ready.push(runtime.block_on(last_start(&url, vm))?);
-        settle(&world)?;
-        by_tools.push(bare.start()?);
+    world.qa("osf add name=own init=own");
+    world.qa(&format!("di add path={} osf=own", image::small()?.path.display()));
+    let own = Ours::new(&world, "own", &COUNTS)?;
+    let image = Ours::new(&world, "test", &[1])?;
+    let (lxc, init) = (Lxc::new(&world)?, Lxc::until_init_is_done(&world)?);
+    let (lxd, nspawn) = (Lxd::new(world.folder().join("lxd"))?, Nspawn::new(&world)?);
+    own.start(1)?;
+    own.stop(1)?;
+    let row = |name, peer, start, stop, many| Row { name, start, stop, many, peer };
+    let rows = [
+        row("vma-init", &own as &dyn Peer, "our init: wanted to agent ready", OURS, true),
+        row("image-init", &image, "the image's init: wanted to agent ready", OURS, false),
+        row("lxc", &lxc, "snapshot, `lxc-start`, `lxc-attach` of `true`", LXC, true),
+        row("lxc-init", &init, "the same, until the image's own init is done", LXC, false),
+        row("lxd", &lxd, "`lxc init`, `lxc start`, `lxc exec` of `true`", "`lxc delete -f`", true),
+        row("nspawn", &nspawn, "`systemd-nspawn -x` of `true`: start and stop in one", "", true),
+    ];
+    let mut all = Vec::new();
+    for count in COUNTS {
+        let rounds = samples.div_ceil(if count == 1 { 10 } else { 100 });
+        all.extend(of_count(&rows, count, rounds)?);
     }
+    lxd.end()?;
     world.end();
-    results(
-        "start",
-        "A start: wanted to agent ready",
-        "The image of the tests, its base unpacked, its own init (systemd). Ours is from the time in \
-         `vm_desired` to that in `vm_observed`, to the millisecond, of one clock: network, limits, home \
-         and user included. The peer has neither of those, and is privileged. Before each of either \
-         btrfs has freed what was deleted.",
-        vec![
-            Series::new("image-init", "wanted in the database to ready in the database", ready),
-            Series::new("lxc", "snapshot, `lxc-start`, `lxc-attach` of `true`", by_tools),
-        ],
-    )
+    Ok(all)
 }
 
-/// Waits until what was deleted is freed: a start is not to pay for the stop before it. btrfs begins
-/// with that at a commit, for which it would else take its time.
-fn settle(world: &World) -> Result<()> {
-    let volume = world.storage().display().to_string();
-    program::run("btrfs", &["filesystem", "sync", &volume])?;
-    program::run("btrfs", &["subvolume", "sync", &volume]).map(drop)
-}
+const OURS: &str = "wanted to nothing left";
+const LXC: &str = "`lxc-stop -k`, the snapshot deleted";
 
-/// How long the last start took, by what the api and hkd wrote.
-async fn last_start(url: &str, vm: VmId) -> Result<u64> {
-    let store = Store::open(url).await?;
-    let wanted = store.desired(vm).await?.context("the desktop is wanted")?;
-    let seen = store.observed(vm).await?;
-    let seen = seen.first().filter(|row| row.seen == Seen::Running && row.run == wanted.run);
-    let millis = seen.context("the desktop runs")?.seen_at.millis_since(wanted.asked_at);
-    store.close().await;
-    Ok(millis.unsigned_abs() * 1000)
-}
-
-/// A container on the same base, by LXC's tools alone.
-struct Bare {
-    name: String,
-    /// Where LXC looks for its configuration.
-    folder: PathBuf,
-    base: PathBuf,
-    root: PathBuf,
-}
-
-impl Bare {
-    fn new(world: &World) -> Result<Self> {
-        let name = format!("{}-bare", world.container(DESK));
-        let folder = world.folder().join("bare");
-        let subvolumes = world.subvolumes();
-        let base = subvolumes.iter().find(|path| path.starts_with("basefs/"));
-        let base = world.storage().join(base.context("the image has no base")?);
-        let root = world.storage().join("overlayfs").join(&name);
-        fs::create_dir_all(folder.join(&name))?;
-        let config = format!(
-            "lxc.uts.name = bare\nlxc.rootfs.path = dir:{}\nlxc.net.0.type = empty\n\
-             lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed\n",
-            root.display()
-        );
-        fs::write(folder.join(&name).join("config"), config)?;
-        Ok(Self { name, folder, base, root })
+fn of_count(rows: &[Row<'_>], count: usize, rounds: usize) -> Result<[Results; 2]> {
+    let rows: Vec<&Row<'_>> = rows.iter().filter(|row| count == 1 || row.many).collect();
+    let mut starts = vec![Vec::new(); rows.len()];
+    let mut stops = vec![Vec::new(); rows.len()];
+    for _ in 0..rounds {
+        for ((row, starts), stops) in rows.iter().zip(&mut starts).zip(&mut stops) {
+            starts.push(row.peer.start(count)?);
+            stops.extend(row.peer.stop(count)?);
+        }
     }
-
-    /// Starts it, stops it and removes it; how long the first took, in microseconds.
-    fn start(&self) -> Result<u64> {
-        let began = Instant::now();
-        btrfs::snapshot(&self.base, &self.root)?;
-        self.lxc("lxc-start", &[])?;
-        self.lxc("lxc-attach", &["--", "true"])?;
-        let took = micros(began.elapsed());
-        self.lxc("lxc-stop", &["-k"])?;
-        btrfs::delete(&self.root)?;
-        Ok(took)
-    }
-
-    fn lxc(&self, tool: &str, more: &[&str]) -> Result<String> {
-        let folder = self.folder.display().to_string();
-        let mut arguments = vec!["-n", &self.name, "-P", &folder];
-        arguments.extend(more);
-        program::run(tool, &arguments)
-    }
+    let series = |samples: Vec<Vec<u64>>, what: fn(&Row<'_>) -> &'static str| {
+        let all = rows.iter().zip(samples).filter(|(_, samples)| !samples.is_empty());
+        all.map(|(row, samples)| Series::new(row.name, what(row), samples)).collect()
+    };
+    let (suffix, many) = match count {
+        1 => (String::new(), String::new()),
+        _ => (format!("-{count}"), format!(", {count} at once")),
+    };
+    let versions = || {
+        anyhow::Ok([
+            ("lxd", program::run("lxd", &["--version"])?),
+            ("systemd", program::run("systemd-nspawn", &["--version"])?),
+        ])
+    };
+    let starts = results(
+        &format!("start{suffix}"),
+        &format!("A start: wanted to usable{many}"),
+        CONDITIONS,
+        series(starts, |row| row.start),
+    )?;
+    let stops = results(
+        &format!("stop{suffix}"),
+        &format!("A stop: wanted to nothing left{many}"),
+        CONDITIONS,
+        series(stops, |row| row.stop),
+    )?;
+    Ok([starts.with(versions()?), stops.with(versions()?)])
 }
+
+const CONDITIONS: &str = "\
+The image of the tests, unpacked before, on btrfs over a sparse file; the peers in turns, each after its \
+volume has freed what was deleted before. Ours is from the time in `vm_desired` to that in `vm_observed`, \
+to the millisecond, of one clock: network, firewall, limits, ids of its own, home and user included. LXC \
+and systemd-nspawn have none of these and are privileged; LXD has ids of its own, and no network.";
