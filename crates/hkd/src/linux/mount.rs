@@ -167,13 +167,18 @@ pub fn is_mounted(path: &Path) -> Result<bool> {
 /// other threads fork at the same time hold copies of it.
 fn user_namespace(map: &IdMap) -> io::Result<OwnedFd> {
     let (mut entered, entered_at) = io::pipe()?;
-    // SAFETY: the child calls only prctl, unshare, write, pause and _exit, which are
+    let parent = i32::try_from(std::process::id()).unwrap_or_default();
+    // SAFETY: the child calls only prctl, getppid, unshare, write, pause and _exit, which are
     // async-signal-safe, on a descriptor it inherited.
     let child = unsafe { libc::fork() };
     if child == 0 {
         // SAFETY: as above.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // Of a death before that it hears nothing: it would stay for ever, and hold this host's lock.
+            if libc::getppid() != parent {
+                libc::_exit(1);
+            }
             let answer = if libc::unshare(libc::CLONE_NEWUSER) == 0 { c"y" } else { c"n" };
             libc::write(entered_at.as_raw_fd(), answer.as_ptr().cast(), 1);
             loop {
