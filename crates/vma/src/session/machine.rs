@@ -13,7 +13,7 @@
 //! Four habits of `nxagent` (3.5.99) shape the rules: a signal within some 50 ms of its last change may be
 //! lost; while it waits for its client the programs of the desktop stand still; of a client that connects
 //! and says nothing it never tires; and while it agrees with its client it may fall asleep for five
-//! seconds over a message that it has not sent, out of which any signal wakes it.
+//! seconds over a message that it has not sent, out of which a signal wakes it.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,8 @@ pub(crate) enum Step {
     Spawn,
     /// SIGHUP: toggles between with and without client.
     Hangup,
-    /// SIGCHLD: does nothing to it but wake it.
+    /// SIGPIPE: its handler does nothing, and so it is only woken. Those of other signals do something; that of
+    /// SIGCHLD even takes it down while its connection is only just being made.
     Wake,
     /// SIGTERM.
     Terminate,

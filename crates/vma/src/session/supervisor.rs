@@ -381,7 +381,7 @@ impl Supervisor {
                 }
             }
             (Step::Hangup, Some(nxagent)) => nxagent.signal(Signal::HUP),
-            (Step::Wake, Some(nxagent)) => nxagent.signal(Signal::CHILD),
+            (Step::Wake, Some(nxagent)) => nxagent.signal(Signal::PIPE),
             (Step::Terminate, Some(nxagent)) => nxagent.signal(Signal::TERM),
             (Step::Kill, Some(nxagent)) => nxagent.kill(),
             (Step::Cut, Some(nxagent)) => {
