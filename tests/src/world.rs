@@ -47,6 +47,13 @@ pub struct World {
     log_from: usize,
 }
 
+/// The kernel's release: its first two numbers.
+pub fn kernel() -> (u32, u32) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split('.').map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// The port of a world's router: its network is its own.
 pub const PORT: u16 = 8443;
 
@@ -88,8 +95,11 @@ impl World {
             }
         };
         let at = folder.display();
+        // Linux has simple quotas since 6.7.
+        let quota = u8::from(kernel() >= (6, 7));
         let config = format!(
             "nodename = node1\n\
+             storage.quota = {quota}\n\
              internal.names.prefix = {prefix}\n\
              vm.network.bridge = {prefix}br\n\
              vm.network.ip.start = 10.99.0.10\n\

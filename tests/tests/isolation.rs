@@ -11,7 +11,7 @@ use tests::{
     Database, World,
     attempt::{Who, indented},
     program::{Running, command, shell, try_shell},
-    until,
+    until, world,
 };
 
 /// An installation with two desktops, `desk` of ada and `den` of bob, which run.
@@ -434,6 +434,51 @@ fn who_writes_without_end_is_held_back() {
     write("den", 32);
     read("den", 32);
     world.inside("desk", "pkill -x dd");
+    world.end();
+}
+
+/// From inside a desktop, even as its root, nobody takes the room on the disk from another VM: each has its
+/// share, says when it is used up, and has all of it again at its next start.
+#[test]
+fn who_fills_the_disk_fills_its_own_share() {
+    if world::kernel() < (6, 7) {
+        println!("skipped: simple quotas need Linux 6.7");
+        return;
+    }
+    let world = World::start(Database::Sqlite);
+    for (user, vm) in [("ada", "desk"), ("bob", "den")] {
+        world.add_user(user);
+        world.add_vm(vm, user);
+    }
+    world.qa("config set vm.overlay.size.max=64");
+    world.qa("vm start -f name=desk --wait");
+    world.qa("vm start -f name=den --wait");
+    let write = |vm: &str, name: &str, mib: u32| {
+        let line = format!("dd if=/dev/urandom of=/var/{name} bs=1M count={mib} conv=fsync 2>&1");
+        world.try_inside(vm, &line)
+    };
+    for name in ["big", "more", "tmp/again"] {
+        let refused = write("desk", name, 128).expect_err("it is more than its share");
+        assert!(refused.contains("Disk quota exceeded"), "{refused}");
+    }
+    write("den", "big", 40).expect("another has its own share");
+    until("the reason", Duration::from_secs(30), || {
+        let said = world.qa("vm why -f name=desk");
+        let all = ["as much as it may: 64 MiB beside its home", "vm.overlay.size.max=128"];
+        if all.iter().all(|part| said.contains(part)) { Ok(()) } else { Err(said) }
+    });
+    assert_eq!(world.state("desk"), "running");
+    // What is deleted is its own again, and so is all of it after a start, whatever btrfs has yet to free.
+    world.inside("desk", "rm /var/big /var/more /var/tmp/again; sync");
+    until("room again", Duration::from_secs(30), || write("desk", "small", 8).map(drop));
+    write("desk", "big", 128).expect_err("it is more than its share");
+    world.qa("vm stop -f name=desk --wait");
+    world.qa("vm start -f name=desk --wait");
+    write("desk", "big", 40).expect("a new share");
+    world.qa("config set vm.overlay.size.max=0");
+    world.qa("vm stop -f name=desk --wait");
+    world.qa("vm start -f name=desk --wait");
+    write("desk", "big", 128).expect("no limit");
     world.end();
 }
 

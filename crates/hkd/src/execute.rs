@@ -253,6 +253,9 @@ fn start(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
             gateway: node.network.gateway,
         },
     };
+    if let Some(bytes) = settings.overlay_max {
+        node.driver.limit_overlay(&node.layout, record.di(), vm, bytes)?;
+    }
     let lock = linux.lock(&directory.join("lock"), Hold::Alone)?.ok_or(StepError::Busy)?;
     Record { started: true, ..record.clone() }.write(linux, &directory)?;
     tracing::info!(%vm, run = record.run, "starting a container");

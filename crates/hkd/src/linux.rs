@@ -87,6 +87,10 @@ pub trait Linux: Debug + Send + Sync {
     fn set_tag(&self, path: &Path, run: i64) -> Result<()>;
     /// The run a subvolume is marked with.
     fn tag(&self, path: &Path) -> Result<Option<i64>>;
+    /// See [`btrfs::quota::limit`].
+    fn limit_subvolume(&self, path: &Path, bytes: u64) -> Result<()>;
+    /// See [`btrfs::quota::is_reached`].
+    fn is_limit_reached(&self, path: &Path) -> Result<bool>;
     /// Unpacks an image into a folder. `progress` hears bytes read and all bytes.
     fn unpack(
         &self,

@@ -126,8 +126,10 @@ pub struct PerStart {
     pub stop_timeout: Duration,
     /// How many processes a VM may have.
     pub processes: i64,
-    /// How much a VM may read and write.
+    /// How much a VM may read and write in a second.
     pub io: Io,
+    /// How many bytes a VM may write to its overlay; nothing where quotas are not wanted.
+    pub overlay_max: Option<u64>,
     /// What VMs write outlives their stop.
     pub persistent: bool,
 }
@@ -147,6 +149,11 @@ impl PerStart {
                 bandwidth: settings.number("vm.io.bandwidth.max")?.unsigned_abs(),
                 operations: settings.number("vm.io.operations.max")?.unsigned_abs(),
             },
+            overlay_max: settings
+                .bool("storage.quota")?
+                .then(|| settings.number("vm.overlay.size.max"))
+                .transpose()?
+                .map(|mib| mib.unsigned_abs() << 20),
             persistent: settings.bool("vm.overlay.persistent")?,
         })
     }

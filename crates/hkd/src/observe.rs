@@ -22,8 +22,27 @@ pub struct Observation {
     pub image: Option<DiId>,
     /// Who watches over the container, when that can be told.
     pub monitor: Option<Monitor>,
-    /// How many of its processes were killed because its memory was used up.
-    pub starved: u64,
+    /// What it has used up.
+    pub used_up: UsedUp,
+}
+
+/// What a VM has used up of what it was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsedUp {
+    /// How many of its processes were killed because its memory was.
+    pub killed: u64,
+    /// Whether it has written as much as it may.
+    pub disk: bool,
+}
+
+impl UsedUp {
+    /// Of a VM with this image, as far as it can be told.
+    pub fn of(node: &Node, vm: VmId, di: DiId) -> linux::Result<Self> {
+        let killed = node.linux.killed_for_memory(&node.layout.vms, &node.names.container(vm))?;
+        let limited = node.settings().overlay_max.is_some();
+        let disk = limited && node.driver.is_overlay_full(&node.layout, di, vm)?;
+        Ok(Self { killed, disk })
+    }
 }
 
 /// Looks at a VM. `di` is the image that is wanted, if one is; `agent` is what its socket said.
@@ -68,12 +87,12 @@ pub fn observe(
         groups: !linux.cgroups(&name)?.is_empty(),
         container,
     };
-    // On its way up there is nothing yet that could have been killed.
-    let starved = match &record {
-        Some(record) if record.started => linux.killed_for_memory(&node.layout.vms, &name)?,
-        _ => 0,
+    // On its way up it has used nothing yet.
+    let used_up = match &record {
+        Some(record) if record.started => UsedUp::of(node, vm, record.di())?,
+        _ => UsedUp::default(),
     };
-    Ok(Observation { seen, record, image, monitor, starved })
+    Ok(Observation { seen, record, image, monitor, used_up })
 }
 
 /// A VM's overlays of other images than one, and whether each was made to last.

@@ -153,6 +153,12 @@ pub fn of_memory(killed: u64, osf: &Osf, now: Timestamp) -> Reason {
         .with("osf", &osf.name)
 }
 
+/// That a VM has written as many bytes as it may.
+pub fn of_disk(most: u64, now: Timestamp) -> Reason {
+    let mib = most >> 20;
+    Reason::new(Code::DiskUsedUp, now).with("limit", mib).with("more", mib.saturating_mul(2))
+}
+
 /// Why a run ended by itself.
 pub fn of_end(end: &End, crashes: i64, log: &Path, host: &str, now: Timestamp) -> Reason {
     let (code, error) = match end {

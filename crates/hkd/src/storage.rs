@@ -40,6 +40,10 @@ pub trait Driver: Debug + Send + Sync {
     ) -> linux::Result<()>;
     /// Deletes an overlay. The caller has made sure that nothing runs on it.
     fn discard_overlay(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<()>;
+    /// Limits what a VM may write to its overlay, in bytes; zero for no limit.
+    fn limit_overlay(&self, layout: &Layout, di: DiId, vm: VmId, bytes: u64) -> linux::Result<()>;
+    /// Whether a VM has written to its overlay as much as it may.
+    fn is_overlay_full(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<bool>;
     /// The folder that is mounted as the VM's root.
     fn tree(&self, layout: &Layout, di: DiId, vm: VmId) -> PathBuf;
 }

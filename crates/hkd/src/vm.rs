@@ -21,7 +21,7 @@ use crate::{
     guest,
     linux::{self, lxc::End},
     node::Node,
-    observe::{Observation, observe},
+    observe::{Observation, UsedUp, observe},
     plan::{self, Agent, Goal, Next, Step, Stopping},
     reasons,
     talk::{Talk, TalkError},
@@ -44,7 +44,7 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// How long an agent has to prepare its guest.
 const PREPARE_WITHIN: Duration = Duration::from_mins(1);
 /// How often is looked whether a VM's memory was used up.
-const MEMORY_AGAIN: Duration = Duration::from_secs(5);
+const USED_UP_AGAIN: Duration = Duration::from_secs(5);
 /// An agent that hangs up more often than this is waited for.
 const HUNG_UP_AGAIN: Duration = Duration::from_millis(500);
 /// LXC's log in a run directory.
@@ -332,7 +332,7 @@ impl VmLoop {
         if record.stop_asked_at.is_none() && end != End::NotBegun {
             // A second try to write it down is no second end.
             if self.noting.replace(record.run()) != Some(record.run()) {
-                self.note_own_end(record.run(), &end, seen.starved, now);
+                self.note_own_end(record.run(), &end, seen.used_up.killed, now);
             }
             // Of a VM that was deleted there is nothing to tell, and nobody to be told.
             let row = self.row.as_ref().filter(|_| self.work.borrow().is_some());
@@ -512,7 +512,7 @@ impl VmLoop {
         }
         let until = self.next_moment(work, seen, now);
         let end = self.container_end(seen);
-        let starves = self.starved_more(seen);
+        let uses_up = self.uses_up_more(seen);
         tokio::select! {
             biased;
             // What is wanted comes first: it may make the rest pointless.
@@ -521,7 +521,7 @@ impl VmLoop {
                 Err(_) => Woken::Gone,
             },
             () = end => Woken::Changed,
-            () = starves => Woken::Changed,
+            () = uses_up => Woken::Changed,
             gone = follow(&mut self.agent) => {
                 if gone {
                     self.agent = None;
@@ -588,21 +588,18 @@ impl VmLoop {
         }
     }
 
-    /// Resolves when more of a running VM's processes were killed for want of memory than was seen.
-    fn starved_more(&self, seen: &Observation) -> impl Future<Output = ()> + use<> {
-        let (node, vm, known) = (Arc::clone(&self.node), self.vm, seen.starved);
-        let runs = seen.monitor.is_some();
+    /// Resolves when a running VM has used up something else than was seen.
+    fn uses_up_more(&self, seen: &Observation) -> impl Future<Output = ()> + use<> {
+        let (node, vm, known) = (Arc::clone(&self.node), self.vm, seen.used_up);
+        let runs =
+            seen.record.as_ref().filter(|_| seen.monitor.is_some()).map(crate::record::Record::di);
         async move {
-            if !runs {
-                return std::future::pending().await;
-            }
+            let Some(di) = runs else { return std::future::pending().await };
             loop {
-                sleep(MEMORY_AGAIN).await;
+                sleep(USED_UP_AGAIN).await;
                 let node = Arc::clone(&node);
-                let look = move || {
-                    node.linux.killed_for_memory(&node.layout.vms, &node.names.container(vm))
-                };
-                if blocking::<_, linux::Error>(look).await.is_ok_and(|killed| killed > known) {
+                let look = move || UsedUp::of(&node, vm, di);
+                if blocking(look).await.is_ok_and(|found| found != known) {
                     return;
                 }
             }

@@ -138,6 +138,9 @@ codes! {
     /// The kernel killed programs in it for want of memory.
     MemoryUsedUp, "memory-used-up", "its memory of {limit} MiB was used up: the kernel ended programs in it ({times} so far)",
         "give it more from its next start on: `qa osf edit -f name={osf} memory={more}`";
+    /// It has written as much as it may.
+    DiskUsedUp, "disk-used-up", "it has written as much as it may: {limit} MiB beside its home",
+        "delete what is not needed in it, or give it more from its next start on: `qa config set vm.overlay.size.max={more}`";
     /// Another host writes its home.
     HomeBusy, "home-busy", "the home {home} is in use on another host",
         "stop the virtual machine there; see `qa host list`";

@@ -223,6 +223,14 @@ pub const ALL: &[Setting] = &[
         "hkd at start",
     ),
     setting(
+        "storage.quota",
+        Kind::Bool,
+        "0",
+        Scope::Cluster,
+        "Whether `vm.overlay.size.max` holds. It turns on simple quotas on the btrfs volume, which Linux before 6.7 and btrfs-progs before 6.7 refuse to mount and check from then on.",
+        "hkd at each start of a VM",
+    ),
+    setting(
         "user.uid.min",
         Kind::Number(1000, 60_000),
         "10000",
@@ -316,6 +324,14 @@ pub const ALL: &[Setting] = &[
         "0",
         Scope::Cluster,
         "Whether what a VM wrote outside its home is kept from one start to the next.",
+        "hkd at each start of a VM",
+    ),
+    setting(
+        "vm.overlay.size.max",
+        Kind::Number(0, 1_000_000_000),
+        "10240",
+        Scope::Cluster,
+        "How many MiB a VM may write beside its home, with `storage.quota`; 0 for no limit.",
         "hkd at each start of a VM",
     ),
     setting(

@@ -4,6 +4,8 @@
 
 #![expect(unsafe_code, reason = "ioctls of btrfs have no safe wrapper")]
 
+pub mod quota;
+
 use std::{
     ffi::OsStr,
     fs::File,

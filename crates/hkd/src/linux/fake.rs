@@ -250,6 +250,19 @@ impl Linux for Fake {
         self.look("tag", |state| Ok(state.volume(path, "read the mark of")?.tag))
     }
 
+    fn limit_subvolume(&self, path: &Path, bytes: u64) -> Result<()> {
+        self.change("limit_subvolume", None, |state| {
+            state.volume(path, "limit what may be written to")?.limit = bytes;
+            Ok(())
+        })
+    }
+
+    fn is_limit_reached(&self, path: &Path) -> Result<bool> {
+        self.look("is_limit_reached", |state| {
+            Ok(state.volumes.get(path).is_some_and(machine::Volume::is_full))
+        })
+    }
+
     fn unpack(
         &self,
         archive: &Archive,

@@ -98,6 +98,12 @@ impl Linux for Real {
     fn tag(&self, path: &Path) -> Result<Option<i64>> {
         btrfs::tag(path)
     }
+    fn limit_subvolume(&self, path: &Path, bytes: u64) -> Result<()> {
+        btrfs::quota::limit(path, bytes)
+    }
+    fn is_limit_reached(&self, path: &Path) -> Result<bool> {
+        btrfs::quota::is_reached(path)
+    }
     fn unpack(
         &self,
         archive: &Archive,

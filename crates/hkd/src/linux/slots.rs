@@ -5,6 +5,7 @@
 //! slot whose run directory is gone is free.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -46,18 +47,15 @@ pub fn claim(folder: &Path, run_directory: &Path) -> Result<Option<u32>> {
         why: "the path is not UTF-8".to_owned(),
     })?;
     let table = Table::open(folder)?;
-    let mut free = None;
-    let taken = table.entries().doing(doing)?;
-    // The slots in use are near the bottom: those taken, and one more, hold a free one.
-    for slot in 0..SLOTS.min(u32::try_from(taken).unwrap_or(SLOTS) + 1) {
+    let mut taken = BTreeSet::new();
+    for slot in table.slots().doing(doing)? {
         match table.holder(slot).doing(doing)? {
             Some(holder) if holder == run_directory => return Ok(Some(slot)),
-            Some(holder) if holder.is_dir() => {}
-            Some(_) | None => {
-                free.get_or_insert(slot);
-            }
+            Some(holder) if holder.is_dir() => drop(taken.insert(slot)),
+            Some(_) | None => {}
         }
     }
+    let free = (0..SLOTS).find(|slot| !taken.contains(slot));
     if let Some(slot) = free {
         table.give(slot, text).doing(doing)?;
     }
@@ -102,9 +100,11 @@ impl Table {
         Ok(Self { folder, _lock: lock })
     }
 
-    fn entries(&self) -> io::Result<usize> {
+    /// Those that somebody was given.
+    fn slots(&self) -> io::Result<Vec<u32>> {
         let entries = Dir::read_from(&self.folder)?.collect::<Result<Vec<_>, Errno>>()?;
-        Ok(entries.len())
+        let names = entries.iter().filter_map(|entry| entry.file_name().to_str().ok());
+        Ok(names.filter_map(|name| name.parse().ok()).collect())
     }
 
     fn holder(&self, slot: u32) -> io::Result<Option<PathBuf>> {
@@ -198,6 +198,22 @@ mod tests {
         Release,
         /// It goes without giving anything back, as when a machine is cleaned by hand.
         Vanish,
+    }
+
+    #[test]
+    fn who_has_one_keeps_it_when_all_below_it_are_free() {
+        let place = tempfile::tempdir().unwrap();
+        let slots = place.path().join("slots");
+        let runs = [0, 1, 2, 3, 4, 5, 6, 7].map(|run| place.path().join(run.to_string()));
+        for run in &runs {
+            fs::create_dir(run).unwrap();
+            claim(&slots, run).unwrap();
+        }
+        for (slot, run) in (0..7).zip(&runs) {
+            release(&slots, slot, run).unwrap();
+        }
+        assert_eq!(claim(&slots, &runs[7]).unwrap(), Some(7));
+        assert_eq!(claim(&slots, &runs[0]).unwrap(), Some(0));
     }
 
     proptest! {

@@ -117,6 +117,14 @@ impl Driver for Btrfs {
         self.linux.delete_subvolume(&layout.overlay(di, vm))
     }
 
+    fn limit_overlay(&self, layout: &Layout, di: DiId, vm: VmId, bytes: u64) -> linux::Result<()> {
+        self.linux.limit_subvolume(&layout.overlay(di, vm), bytes)
+    }
+
+    fn is_overlay_full(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<bool> {
+        self.linux.is_limit_reached(&layout.overlay(di, vm))
+    }
+
     fn tree(&self, layout: &Layout, di: DiId, vm: VmId) -> PathBuf {
         layout.overlay(di, vm)
     }

@@ -9,7 +9,7 @@ use store::Work;
 
 use super::VmLoop;
 use crate::{
-    observe::Observation,
+    observe::{Observation, UsedUp},
     plan::{self, Agent, Goal, Step, Stopping},
     reasons,
 };
@@ -48,11 +48,9 @@ impl VmLoop {
             seen: level,
             seen_at: now,
             waiting_for: step.map(|step| reasons::word(step).to_owned()),
-            reason: old
-                .as_ref()
-                .and_then(|row| row.reason.clone())
-                .filter(|_| keeps)
-                .or_else(|| starved(seen, work, old.as_ref(), now)),
+            reason: old.as_ref().and_then(|row| row.reason.clone()).filter(|_| keeps).or_else(
+                || used_up(seen, work, old.as_ref(), self.node.settings().overlay_max, now),
+            ),
             attempts: match ended {
                 Some(_) => old.as_ref().map_or(0, |row| row.attempts),
                 None => self.attempts,
@@ -107,15 +105,22 @@ fn level(seen: &plan::Seen, step: Option<Step>) -> Seen {
     }
 }
 
-/// That a VM that runs has lost processes for want of memory, if it has; since when it was first seen.
-fn starved(
+/// What a VM that runs has used up, if it has; since when it was first seen. Memory first: programs are
+/// gone.
+fn used_up(
     seen: &Observation,
     work: Option<&Work>,
     old: Option<&Observed>,
+    overlay_max: Option<u64>,
     now: Timestamp,
 ) -> Option<Reason> {
-    let osf = &work.filter(|_| seen.starved > 0 && seen.seen.container.is_some())?.osf;
+    let osf = &work.filter(|_| seen.seen.container.is_some())?.osf;
     let old = old.and_then(|row| row.reason.as_ref());
-    let since = old.filter(|old| old.code == Code::MemoryUsedUp).map_or(now, |old| old.since);
-    Some(reasons::of_memory(seen.starved, osf, since))
+    let since = |code| old.filter(|old| old.code == code).map_or(now, |old| old.since);
+    let UsedUp { killed, disk } = seen.used_up;
+    if killed > 0 {
+        return Some(reasons::of_memory(killed, osf, since(Code::MemoryUsedUp)));
+    }
+    let most = overlay_max.filter(|_| disk)?;
+    Some(reasons::of_disk(most, since(Code::DiskUsedUp)))
 }

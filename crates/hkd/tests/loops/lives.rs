@@ -5,7 +5,7 @@ use std::path::Path;
 use model::{
     Timestamp,
     reason::Code,
-    vm::{EndKind, Seen},
+    vm::{EndKind, Observed, Seen},
 };
 
 use crate::world::{World, until};
@@ -340,6 +340,31 @@ async fn a_container_that_does_not_come_up_says_why() {
     world.pass(vm, 2000).await;
     let row = world.until_up(vm, run).await;
     assert_eq!(row.reason, None);
+    daemon.stop().await;
+}
+
+/// A VM that runs and has used up what it may write says so, and says so no more when it has room again;
+/// that programs in it were killed for want of memory comes first, and stays.
+#[tokio::test]
+async fn what_a_running_vm_has_used_up_is_said() {
+    let world = World::new().await;
+    let vm = world.vm.id;
+    let daemon = world.daemon(None).await;
+    let run = world.start(vm, world.di.id).await;
+    world.until_up(vm, run).await;
+    let overlay = world.layout.overlay(world.di.id, vm);
+    let says = async |code: Option<Code>| {
+        let said = |row: &Observed| row.reason.as_ref().map(|reason| reason.code) == code;
+        let row = world.until(vm, "what it has used up", said).await;
+        assert_eq!((row.run, row.seen), (run, Seen::Running));
+    };
+    world.machine.write(&overlay, 20 << 30);
+    says(Some(Code::DiskUsedUp)).await;
+    world.machine.write(&overlay, 0);
+    says(None).await;
+    world.machine.starve(&daemon.node.directory(vm), 2);
+    world.machine.write(&overlay, 20 << 30);
+    says(Some(Code::MemoryUsedUp)).await;
     daemon.stop().await;
 }
 

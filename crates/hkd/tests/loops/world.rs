@@ -193,7 +193,8 @@ impl World {
     pub(crate) async fn daemon(&self, fault: Option<Fault>) -> Daemon {
         let fake = Arc::new(Fake::new(Arc::clone(&self.machine), fault));
         let mut file = Settings::default();
-        file.layer([("vm.network.dns".to_owned(), "192.0.2.53".to_owned())]);
+        let given = [("vm.network.dns", "192.0.2.53"), ("storage.quota", "1")];
+        file.layer(given.map(|(key, value)| (key.to_owned(), value.to_owned())));
         let settings = PerStart::from_settings(&file).unwrap();
         let node = Arc::new(self.node(&fake, settings).await);
         let stop = CancellationToken::new();

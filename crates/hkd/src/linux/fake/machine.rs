@@ -76,6 +76,15 @@ pub(super) struct Volume {
     pub(super) tag: Option<i64>,
     /// The digest of the image that is in it; none while it is empty or half filled.
     pub(super) image: Option<String>,
+    /// How many bytes may be written to it, and were; zero for no limit.
+    pub(super) limit: u64,
+    pub(super) written: u64,
+}
+
+impl Volume {
+    pub(super) fn is_full(&self) -> bool {
+        self.limit > 0 && self.written >= self.limit
+    }
 }
 
 /// A container with its monitor.
@@ -122,6 +131,13 @@ impl Machine {
     /// The kernel kills processes of a container because its memory is used up.
     pub fn starve(&self, directory: &Path, processes: u64) {
         *self.state().starved.entry(directory.to_owned()).or_default() += processes;
+    }
+
+    /// So much was written to a subvolume by now.
+    pub fn write(&self, subvolume: &Path, bytes: u64) {
+        if let Some(volume) = self.state().volumes.get_mut(subvolume) {
+            volume.written = bytes;
+        }
     }
 
     /// Shuts a container down from inside. The name is that of its run directory.
@@ -214,7 +230,7 @@ impl Machine {
         let state = self.state();
         let mut lines = Vec::new();
         for (path, volume) in &state.volumes {
-            let Volume { found, tag, image } = volume;
+            let Volume { found, tag, image, .. } = volume;
             let sealed = if found.read_only { "sealed" } else { "writable" };
             lines.push(format!("subvolume {} {sealed} {tag:?} {image:?}", path.display()));
         }
@@ -289,7 +305,8 @@ impl State {
         })?;
         let id = u64::try_from(self.number()).unwrap_or_default();
         let found = Subvolume { id, read_only: false, received: [0; 16] };
-        self.volumes.insert(path.to_owned(), Volume { found, tag: None, image });
+        self.volumes
+            .insert(path.to_owned(), Volume { found, tag: None, image, limit: 0, written: 0 });
         Ok(())
     }
 
