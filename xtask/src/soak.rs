@@ -38,7 +38,7 @@ struct Soak {
     whole: bool,
 }
 
-const SOAKS: [Soak; 2] = [
+const SOAKS: [Soak; 3] = [
     Soak {
         name: "kills",
         about: "kill -9 of hkd, l7r, api, each, all and everything, at random moments",
@@ -54,6 +54,15 @@ const SOAKS: [Soak; 2] = [
         package: "tests",
         test: ("cycles", "starts_and_stops_leave_nothing_and_nothing_grows"),
         rounds: 1000,
+        vms: 10,
+        whole: true,
+    },
+    Soak {
+        name: "hung",
+        about: "shared storage that hangs for a minute under ten VMs that run and eleven that start",
+        package: "tests",
+        test: ("bad_input", "storage_that_hangs_holds_up_only_what_needs_it"),
+        rounds: 3,
         vms: 10,
         whole: true,
     },
