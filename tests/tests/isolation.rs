@@ -446,6 +446,7 @@ fn who_fills_the_disk_fills_its_own_share() {
         return;
     }
     let world = World::start(Database::Sqlite);
+    world.qa("osf edit -f name=test init=own");
     for (user, vm) in [("ada", "desk"), ("bob", "den")] {
         world.add_user(user);
         world.add_vm(vm, user);

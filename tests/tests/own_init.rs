@@ -1,6 +1,6 @@
 //! Images that need no services: process 1 is a tiny init of ours.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use rand::Rng as _;
 use tests::{Database, Display, World, program::shell, tree, until};
@@ -142,5 +142,32 @@ fn a_tree_like_alpines_works_or_says_what_is_missing() {
         world.qa(&format!("vm stop -f name={name} --wait"));
     }
     world.expect_log("INFO", "no nxagent");
+    world.end();
+}
+
+/// A tree of 32 bits works: our init and agent need nothing of it, and its own programs run.
+#[test]
+fn a_tree_of_32_bits_works() {
+    let world = World::start(Database::Sqlite);
+    world.add_user("ada");
+    let folder = world.folder().join("small");
+    tree::small(&folder, false);
+    // In place of its one program another, for i386, that ends with 42.
+    let (at, program) = (world.folder().display(), folder.join("bin/busybox"));
+    let source = "void _start(void) {\n\
+         __asm__ volatile(\"movl $1,%eax; movl $42,%ebx; int $0x80\"); }\n";
+    fs::write(world.folder().join("answer.c"), source).expect("a source");
+    shell(&format!("gcc -m32 -nostdlib -static -o {} {at}/answer.c", program.display()));
+    shell(&format!("tar -C {at}/small --numeric-owner --owner=0 --group=0 -cf {at}/small.tar ."));
+    world.qa("osf add name=small");
+    let said = world.qa(&format!("di add path={at}/small.tar osf=small"));
+    assert!(said.contains("i386"), "{said}");
+    world.qa("vm add name=desk user=ada osf=small");
+    world.qa("vm start -f name=desk --wait");
+    let container = world.container("desk");
+    shell(&format!(
+        "timeout 20 lxc-attach -n {container} -P {at}/run/vms -- /bin/sh </dev/null; test $? -eq 42"
+    ));
+    world.qa("vm stop -f name=desk --wait");
     world.end();
 }
