@@ -42,7 +42,7 @@ pub(crate) struct Options {
     #[arg(value_parser = names())]
     names: Vec<String>,
     /// How long each is tried: seconds of a processor
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 30)]
     seconds: u64,
     /// Keep in the tree what reached new code, and write docs/reports/fuzz.md
     #[arg(long)]
