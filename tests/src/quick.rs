@@ -1,8 +1,8 @@
-//! An image that is up and down in no time, for tests of many starts and stops.
+//! Images that are up and down in no time, for tests of many starts and stops.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use crate::{World, program::shell, world::image_file};
+use crate::{World, program::shell, tree, world::image_file};
 
 /// What it takes from the image of the tests: a shell, and what that needs.
 const TAKEN: &str = "./bin ./sbin ./lib ./lib64 ./etc ./usr/lib/os-release \
@@ -24,10 +24,25 @@ impl World {
              mkdir -p dev home proc root run sys tmp usr/sbin var/lib var/log && chmod 1777 tmp",
             image_file("test").display()
         ));
-        fs::write(at.join("usr/sbin/init"), INIT).expect("an init");
-        shell(&format!("chmod 755 {root}/usr/sbin/init && tar -cf {root}.tar -C {root} ."));
-        self.qa("osf add name=quick");
-        self.qa(&format!("di add path={root}.tar osf=quick"));
+        init(&at.join("usr/sbin/init"));
+        self.add_osf("quick", &at);
+    }
+
+    /// Adds the OSF `small`: busybox and nothing else, for machines on which even the image of the tests
+    /// is big.
+    pub fn add_small_osf(&self) {
+        let at = self.folder().join("small");
+        tree::small(&at, false);
+        init(&at.join("sbin/init"));
+        self.add_osf("small", &at);
+    }
+
+    /// Adds an OSF whose image is a tree, which goes.
+    fn add_osf(&self, name: &str, tree: &Path) {
+        let root = tree.display();
+        shell(&format!("tar -cf {root}.tar -C {root} ."));
+        self.qa(&format!("osf add name={name}"));
+        self.qa(&format!("di add path={root}.tar osf={name}"));
         shell(&format!("rm -r {root} {root}.tar"));
     }
 
@@ -35,4 +50,9 @@ impl World {
     pub fn add_quick_vm(&self, name: &str, user: &str) {
         self.qa(&format!("vm add name={name} user={user} osf=quick"));
     }
+}
+
+fn init(at: &Path) {
+    fs::write(at, INIT).expect("an init");
+    fs::set_permissions(at, fs::Permissions::from_mode(0o755)).expect("it is ours");
 }

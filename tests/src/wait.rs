@@ -2,9 +2,22 @@
 
 use std::{
     fmt::Debug,
+    sync::LazyLock,
     thread,
     time::{Duration, Instant},
 };
+
+/// How many times as long as on a real machine everything may take here: `QVD_PATIENCE`, for machines
+/// that are emulated.
+static PATIENCE: LazyLock<u32> = LazyLock::new(|| {
+    let said = std::env::var("QVD_PATIENCE").unwrap_or_else(|_| "1".to_owned());
+    said.parse().unwrap_or_else(|error| panic!("QVD_PATIENCE is {said}: {error}"))
+});
+
+/// As much time as this is on a real machine.
+pub fn patient(time: Duration) -> Duration {
+    time * *PATIENCE
+}
 
 /// Looks again and again until `look` says `Ok`, and returns what it found. When time is over the test
 /// fails with the last `Err`.
@@ -14,7 +27,7 @@ pub fn until<T, E: Debug>(
     within: Duration,
     mut look: impl FnMut() -> Result<T, E>,
 ) -> T {
-    let begun = Instant::now();
+    let (begun, within) = (Instant::now(), patient(within));
     loop {
         match look() {
             Ok(found) => return found,

@@ -21,7 +21,7 @@ use crate::{
     display::Display,
     postgres,
     program::{Running, command, said, shell, try_shell},
-    wait::until,
+    wait::{patient, until},
 };
 
 /// Which database a world has.
@@ -65,11 +65,17 @@ impl World {
 
     /// The same with another image.
     pub fn start_with(database: Database, image: &str) -> Self {
-        let mut world = Self::make(database);
-        world.run_daemons();
+        let world = Self::start_bare(database);
         world.qa("osf add name=test");
         let image = image_file(image);
         world.qa(&format!("di add path={} osf=test", image.display()));
+        world
+    }
+
+    /// Makes an installation that has no image yet, and starts it.
+    pub fn start_bare(database: Database) -> Self {
+        let mut world = Self::make(database);
+        world.run_daemons();
         world
     }
 
@@ -289,7 +295,8 @@ impl World {
 
     /// The same, within so many seconds: LXC's way into a container whose init has just ended may have
     /// no end.
-    fn try_inside_within(&self, vm: &str, line: &str, seconds: u32) -> Result<String, String> {
+    fn try_inside_within(&self, vm: &str, line: &str, seconds: u64) -> Result<String, String> {
+        let seconds = patient(Duration::from_secs(seconds)).as_secs();
         let output = command("timeout")
             .args(["--kill-after=1", &seconds.to_string(), "lxc-attach"])
             .args(["-n", &self.container(vm), "-o", "/dev/null", "--clear-env", "-P"])
@@ -489,7 +496,9 @@ fn enter(folder: &Path) {
     shell(&format!(
         "mount --make-rprivate / && \
          mkdir {at}/groups && mount --rbind /sys/fs/cgroup {at}/groups && \
-         mount -t sysfs sysfs /sys && mount --rbind {at}/groups /sys/fs/cgroup && umount -l {at}/groups && \
+         mount -t sysfs sysfs /sys && \
+         if grep -qw securityfs /proc/filesystems; then mount -t securityfs none /sys/kernel/security; fi && \
+         mount --rbind {at}/groups /sys/fs/cgroup && umount -l {at}/groups && \
          mkdir -p /tmp/.X11-unix && mount -t tmpfs -o mode=1777 tmpfs /tmp/.X11-unix && \
          ip link set lo up && mkdir -m 755 {at}/home && \
          truncate -s 12G {at}/volume && mkfs.btrfs -q {at}/volume && mkdir {at}/storage && \

@@ -3,9 +3,12 @@
 //! The test is told by its environment how many rounds it has and which seed is the first. It writes a
 //! line of JSON for each round that went well; the seed after the last of them is the one that failed.
 //! The rounds after that one are still run.
+//!
+//! `vm` runs many tests once, on another machine.
 
 mod head;
 mod report;
+mod vm;
 
 use std::{fs, path::Path, time::Instant};
 
@@ -83,15 +86,22 @@ pub(crate) struct Options {
     /// The seed of the first round; each further round has the next one
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// Of `vm`, only tests whose name contains this; then there is no report
+    #[arg(long, value_name = "WORD")]
+    only: Option<String>,
 }
 
 fn names() -> PossibleValuesParser {
-    let named = |soak: &Soak| clap::builder::PossibleValue::new(soak.name).help(soak.about);
-    SOAKS.iter().map(named).collect::<Vec<_>>().into()
+    let named = |(name, about)| clap::builder::PossibleValue::new(name).help(about);
+    let all = SOAKS.iter().map(|soak| (soak.name, soak.about)).chain([(vm::NAME, vm::ABOUT)]);
+    all.map(named).collect::<Vec<_>>().into()
 }
 
 /// Runs the rounds, and writes the report. An error when any failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.name == vm::NAME {
+        return vm::run(options.only.as_deref());
+    }
     let soak = SOAKS.iter().find(|soak| soak.name == options.name).context("no such test")?;
     let asked = options.rounds.unwrap_or(soak.rounds);
     ensure!(asked > 0, "no rounds at all show nothing");

@@ -93,7 +93,17 @@ pub fn bind(bind: &Bind) -> Result<()> {
         propagation: libc::MS_PRIVATE,
         userns_fd: u64::from(namespace.as_raw_fd().unsigned_abs()),
     };
-    set_attributes(&tree, &attributes).doing(doing)?;
+    match set_attributes(&tree, &attributes) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            return Err(Error::Unexpected {
+                what: format!("the file system of {}", show(&bind.from)),
+                why: "it cannot show its files under the ids of a container, as NFS cannot; \
+                      btrfs, ext4 and XFS can"
+                    .to_owned(),
+            });
+        }
+        set => set.doing(doing)?,
+    }
     move_mount(&tree, "", CWD, &bind.to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).doing(doing)
 }
 

@@ -1,0 +1,167 @@
+//! What came of the tests.
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{ABOUT, NAME, disk::Test};
+use crate::{machine::Run, place};
+
+/// The machine as it says of itself: what, and which.
+type System = BTreeMap<String, String>;
+
+/// What came of a test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Outcome {
+    program: String,
+    test: String,
+    outcome: String,
+    seconds: u64,
+}
+
+/// All that came.
+#[derive(Debug)]
+pub(super) struct Report {
+    run: Run,
+    seconds: u64,
+    system: System,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    test: Test,
+    /// What the test shows: the sentences before it.
+    shown: String,
+    /// None: the machine did not come to it.
+    outcome: Option<Outcome>,
+}
+
+impl Report {
+    /// From the lines that the machine said.
+    pub(super) fn of(run: Run, seconds: u64, tests: &[Test], said: &str) -> Result<Self> {
+        let mut lines = said.lines();
+        let first = lines.next().context("the machine said nothing")?;
+        let system = serde_json::from_str(first).with_context(|| first.to_owned())?;
+        let outcomes = lines
+            .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
+            .collect::<Result<Vec<Outcome>>>()?;
+        let row = |test: &Test| {
+            let of = |one: &&Outcome| one.program == test.file && one.test == test.name;
+            let outcome = outcomes.iter().find(of).cloned();
+            Ok(Row { test: test.clone(), shown: shown(test)?, outcome })
+        };
+        let rows = tests.iter().map(row).collect::<Result<_>>()?;
+        Ok(Self { run, seconds, system, rows })
+    }
+
+    /// The tests that did not pass.
+    pub(super) fn bad(&self) -> Vec<String> {
+        let bad = self.rows.iter().filter(|row| row.told() != "passed");
+        bad.map(|row| row.test.to_string()).collect()
+    }
+
+    /// Writes the raw results and the page beside each other.
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+        let mut raw = format!(
+            "{}\n{}\n",
+            serde_json::to_string(&self.run)?,
+            serde_json::to_string(&self.system)?
+        );
+        for outcome in self.rows.iter().filter_map(|row| row.outcome.as_ref()) {
+            let _ = writeln!(raw, "{}", serde_json::to_string(outcome)?);
+        }
+        for (end, text) in [("jsonl", raw), ("md", self.page())] {
+            let file = folder.join(format!("{NAME}.{end}"));
+            fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        Ok(())
+    }
+
+    fn page(&self) -> String {
+        let mut text = format!(
+            "# {NAME}\n\n\
+             Written by `cargo xtask soak {NAME}` from {NAME}.jsonl beside it. What it does:\n{ABOUT}.\n\n\
+             | | |\n|---|---|\n{}",
+            self.run.rows()
+        );
+        for (what, which) in &self.system {
+            let _ = writeln!(text, "| {what} of the emulated machine | {which} |");
+        }
+        let passed = self.rows.iter().filter(|row| row.told() == "passed").count();
+        let _ = writeln!(text, "| tests that passed | {passed} of {} |", self.rows.len());
+        let _ = writeln!(text, "| seconds | {} |", self.seconds);
+        text.push_str("\n| what is shown | test | | seconds |\n|---|---|---|---|\n");
+        for row in &self.rows {
+            let seconds =
+                row.outcome.as_ref().map_or_else(String::new, |outcome| outcome.seconds.to_string());
+            let Row { test, shown, .. } = row;
+            let _ = writeln!(text, "| {shown} | `{test}` | {} | {seconds} |", row.told());
+        }
+        text
+    }
+}
+
+impl Row {
+    fn told(&self) -> &str {
+        self.outcome.as_ref().map_or("not run", |outcome| &outcome.outcome)
+    }
+}
+
+/// What a test shows.
+fn shown(test: &Test) -> Result<String> {
+    let path = format!("tests/tests/{}.rs", test.file);
+    let text = fs::read_to_string(place::root().join(&path))
+        .with_context(|| format!("cannot read {path}"))?;
+    sentences(&text, &test.name).with_context(|| format!("{path} has no test {}", test.name))
+}
+
+/// The sentences before a function, as one line.
+fn sentences(text: &str, function: &str) -> Option<String> {
+    let head = format!("fn {function}(");
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let at = lines.iter().position(|line| line.starts_with(&head))?;
+    let mut said: Vec<&str> = lines
+        .get(..at)?
+        .iter()
+        .rev()
+        .take_while(|line| line.starts_with("///") || line.starts_with("#["))
+        .filter_map(|line| line.strip_prefix("///").map(str::trim))
+        .collect();
+    said.reverse();
+    Some(said.join(" ").replace('|', "\\|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+
+    #[test]
+    fn what_a_test_shows_is_what_is_written_before_it() {
+        let text = "fn a() {}\n\n/// One\n/// two | three.\n#[test]\nfn b() {\n";
+        assert_eq!(sentences(text, "b").as_deref(), Some("One two \\| three."));
+        assert_eq!(sentences(text, "a").as_deref(), Some(""));
+        assert_eq!(sentences(text, "c"), None);
+    }
+
+    #[test]
+    fn a_report_tells_of_each_test_and_of_what_was_not_reached() {
+        let test = |name: &str| Test { file: "units".into(), name: name.into() };
+        let machine = Machine { cpu: "A".into(), cores: 2, memory_mib: 1, kernel: "6".into() };
+        let run = Run { revision: "0".into(), began: "2026".into(), machine };
+        let known = "router_and_api_run_under_systemd_in_sandboxes";
+        let said = format!(
+            "{{\"kernel\":\"6.1\"}}\n{{\"program\":\"units\",\"test\":\"{known}\",\"outcome\":\"passed\",\"seconds\":7}}\n"
+        );
+        let report = Report::of(run.clone(), 9, &[test(known)], &said).unwrap();
+        assert!(report.bad().is_empty());
+        let page = report.page();
+        assert!(page.contains("| kernel of the emulated machine | 6.1 |"), "{page}");
+        assert!(page.contains(&format!("| `units {known}` | passed | 7 |")), "{page}");
+        let report = Report::of(run.clone(), 9, &[test(known)], "{\"kernel\":\"6.1\"}\n").unwrap();
+        assert_eq!(report.bad(), [format!("units {known}")]);
+        assert!(Report::of(run, 9, &[test("nothing")], &said).is_err());
+    }
+}
