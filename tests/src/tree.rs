@@ -13,8 +13,19 @@ pub fn small(tree: &Path, init: bool) {
     }
     let busybox = try_shell("command -v busybox").expect("busybox is installed");
     fs::copy(busybox, tree.join("bin/busybox")).expect("busybox");
-    let mut links =
-        vec!["bin/sh", "bin/su", "bin/id", "bin/cat", "bin/tr", "bin/kill", "bin/sed", "bin/cut", "bin/sleep", "bin/head", "bin/tail"];
+    let mut links = vec![
+        "bin/sh",
+        "bin/su",
+        "bin/id",
+        "bin/cat",
+        "bin/tr",
+        "bin/kill",
+        "bin/sed",
+        "bin/cut",
+        "bin/sleep",
+        "bin/head",
+        "bin/tail",
+    ];
     if init {
         links.push("sbin/init");
     }

@@ -23,7 +23,10 @@ fn has(there: bool, what: &str) -> bool {
 }
 
 fn has_unified_groups() -> bool {
-    has(Path::new("/sys/fs/cgroup/cgroup.controllers").exists(), "control groups of version 2 alone")
+    has(
+        Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+        "control groups of version 2 alone",
+    )
 }
 
 fn has_apparmor() -> bool {
@@ -108,10 +111,13 @@ fn limits_of_the_unified_hierarchy_are_set() {
         }
     };
     limited("at its start");
-    shell("systemctl daemon-reload && systemd-run --quiet --wait -p CPUWeight=50 -p IOWeight=50 true");
+    shell(
+        "systemctl daemon-reload && systemd-run --quiet --wait -p CPUWeight=50 -p IOWeight=50 true",
+    );
     shell("systemctl daemon-reload");
     limited("after systemd has set its own");
-    let took = world.try_inside("desk", "head -c 300000000 /dev/zero | tail -c 290000000 >/dev/null");
+    let took =
+        world.try_inside("desk", "head -c 300000000 /dev/zero | tail -c 290000000 >/dev/null");
     assert!(took.is_err(), "{took:?}");
     until("it to be told", Duration::from_secs(20), || match world.qa("vm why -f name=desk") {
         why if why.contains("memory of 128 MiB was used up") => Ok(()),
@@ -209,7 +215,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = try_shell("nft delete table inet hangs 2>/dev/null; umount -f -t nfs4 -a; rpc.nfsd 0");
+        let _ =
+            try_shell("nft delete table inet hangs 2>/dev/null; umount -f -t nfs4 -a; rpc.nfsd 0");
     }
 }
 
@@ -225,7 +232,11 @@ fn homes_on_nfs_are_refused_with_a_reason() {
         let mut world = small(&["desk", "bare"]);
         let homes = world.storage().join("homefs");
         let server = Server::of(&world, options);
-        shell(&format!("cp -a {}/.qvd-storage {1} && chmod 755 {1}", homes.display(), server.folder));
+        shell(&format!(
+            "cp -a {}/.qvd-storage {1} && chmod 755 {1}",
+            homes.display(),
+            server.folder
+        ));
         shell(&format!("chmod 644 {}/.qvd-storage", server.folder));
         server.mount(&homes);
         world.qa("vm start -f name=desk");
@@ -233,7 +244,10 @@ fn homes_on_nfs_are_refused_with_a_reason() {
         says(&world, "desk", "step-failed", part);
         assert_eq!(world.monitors(), [0; 0], "nothing runs without its home");
         let mounts = shell("cut -d' ' -f5 /proc/self/mountinfo");
-        assert!(!mounts.lines().any(|to| to.contains("/run/vms/") && to.ends_with("/home")), "{mounts}");
+        assert!(
+            !mounts.lines().any(|to| to.contains("/run/vms/") && to.ends_with("/home")),
+            "{mounts}"
+        );
         shell(&format!("umount {}", homes.display()));
         world.reaches("desk", "running");
         drop(server);

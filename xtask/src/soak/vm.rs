@@ -26,7 +26,7 @@ pub(super) const ABOUT: &str =
 /// work.
 const EMULATOR: &str = "qemu-system-x86_64";
 /// What the kernel and systemd are told: to be patient.
-const KERNEL: &str = "root=/dev/vda rw console=ttyS0 quiet mitigations=off rootdelay=600 \
+const KERNEL: &str = "root=/dev/vda rw console=ttyS0 quiet mitigations=off \
     systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900";
 /// Seconds after which the machine is ended.
 const LIMIT: u64 = 4 * 3600;
@@ -60,7 +60,12 @@ pub(super) fn run(only: Option<&str>) -> Result<()> {
     let bad = report.bad();
     if !bad.is_empty() {
         let output = work.join("output").display().to_string();
-        bail!("{} of {} tests did not pass: {}; see {output}", bad.len(), tests.len(), bad.join(", "));
+        bail!(
+            "{} of {} tests did not pass: {}; see {output}",
+            bad.len(),
+            tests.len(),
+            bad.join(", ")
+        );
     }
     Ok(())
 }
@@ -70,10 +75,8 @@ fn emulate(system: &Path, work: &Path, results: &Path) -> Result<()> {
     let at = |name: &str| work.join(name).display().to_string();
     let in_system = |name: &str| system.join(name).display().to_string();
     let cores = std::thread::available_parallelism().map_or(1, usize::from).to_string();
-    let root = format!(
-        "file={},format=raw,if=virtio,snapshot=on,cache=unsafe",
-        in_system("root.img")
-    );
+    let root =
+        format!("file={},format=raw,if=virtio,snapshot=on,cache=unsafe", in_system("root.img"));
     let programs = format!("file={},format=raw,if=virtio,readonly=on", at("disk.img"));
     let status = Command::new("timeout")
         .args(["--kill-after=10", &LIMIT.to_string(), EMULATOR])

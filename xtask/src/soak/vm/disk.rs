@@ -90,11 +90,16 @@ impl Disk {
         disk.tree()?;
         disk.orders(tests)?;
         let image = work.join("disk.img");
-        let used = Command::new("du").args(["-sm", "--apparent-size"]).arg(&disk.folder).output()?;
+        let used =
+            Command::new("du").args(["-sm", "--apparent-size"]).arg(&disk.folder).output()?;
         let used: u64 = used.split_whitespace().next().unwrap_or_default().parse()?;
         let size = (used + used / 8 + ROOM) << 20;
         File::create(&image).and_then(|file| file.set_len(size)).context("cannot make the disk")?;
-        Command::new("mkfs.ext4").args(["-q", "-L", "qvd", "-d"]).arg(&disk.folder).arg(&image).run()?;
+        Command::new("mkfs.ext4")
+            .args(["-q", "-L", "qvd", "-d"])
+            .arg(&disk.folder)
+            .arg(&image)
+            .run()?;
         fs::remove_dir_all(&disk.folder).context("cannot remove the disk's folder")
     }
 
@@ -166,11 +171,11 @@ impl Disk {
     fn orders(&self, tests: &[Test]) -> Result<()> {
         let list: String = tests.iter().map(|test| format!("{test}\n")).collect();
         let root = place::root().display();
-        let environment = format!(
-            "QVD_ROOT='{root}'\nQVD_PROFILE={PROFILE}\nQVD_PATIENCE={PATIENCE}\n"
-        );
+        let environment =
+            format!("QVD_ROOT='{root}'\nQVD_PROFILE={PROFILE}\nQVD_PATIENCE={PATIENCE}\n");
         for (name, text) in [("list", list), ("environment", environment)] {
-            fs::write(self.folder.join(name), text).with_context(|| format!("cannot write {name}"))?;
+            fs::write(self.folder.join(name), text)
+                .with_context(|| format!("cannot write {name}"))?;
         }
         self.put(&place::root().join("tests/vm/run"), "run")?;
         Ok(())

@@ -94,8 +94,10 @@ impl Report {
         let _ = writeln!(text, "| seconds | {} |", self.seconds);
         text.push_str("\n| what is shown | test | | seconds |\n|---|---|---|---|\n");
         for row in &self.rows {
-            let seconds =
-                row.outcome.as_ref().map_or_else(String::new, |outcome| outcome.seconds.to_string());
+            let seconds = row
+                .outcome
+                .as_ref()
+                .map_or_else(String::new, |outcome| outcome.seconds.to_string());
             let Row { test, shown, .. } = row;
             let _ = writeln!(text, "| {shown} | `{test}` | {} | {seconds} |", row.told());
         }
