@@ -19,6 +19,11 @@ pub fn patient(time: Duration) -> Duration {
     time * *PATIENCE
 }
 
+/// Whether this machine is so slow that daemons may say so.
+pub fn is_slow() -> bool {
+    *PATIENCE > 1
+}
+
 /// Looks again and again until `look` says `Ok`, and returns what it found. When time is over the test
 /// fails with the last `Err`.
 #[track_caller]

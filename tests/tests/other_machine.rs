@@ -58,6 +58,13 @@ fn small(vms: &[&str]) -> World {
     world
 }
 
+/// Starts a VM. What holds it up on its way, on a machine that is slow, is no failure.
+#[track_caller]
+fn up(world: &World, vm: &str) {
+    world.qa(&format!("vm start -f name={vm}"));
+    world.reaches(vm, "running");
+}
+
 /// Waits until a VM says why it is not there yet.
 #[track_caller]
 fn says(world: &World, vm: &str, code: &str, part: &str) {
@@ -93,7 +100,7 @@ fn limits_of_the_unified_hierarchy_are_set() {
     world.qa("config set vm.processes.max=128");
     world.qa("config set vm.io.bandwidth.max=16");
     world.qa("osf edit -f name=small memory=128");
-    world.qa("vm start -f name=desk --wait");
+    up(&world, "desk");
     let group = format!("/sys/fs/cgroup/lxc.payload.{}", world.container("desk"));
     let limited = |when: &str| {
         for (file, wanted) in [
@@ -144,7 +151,7 @@ fn containers_are_confined_by_apparmor() {
     let world = World::start(Database::Sqlite);
     world.add_user("ada");
     world.add_vm("desk", "ada");
-    world.qa("vm start -f name=desk --wait");
+    up(&world, "desk");
     let found = profile(&world, "desk");
     assert!(found.contains("lxc") && found.ends_with("(enforce)"), "{found}");
     until("a running system", Duration::from_secs(30), || {
@@ -265,7 +272,7 @@ fn a_server_that_hangs_holds_up_only_what_needs_it() {
         return;
     }
     let mut world = small(&["runs", "local"]);
-    world.qa("vm start -f name=runs --wait");
+    up(&world, "runs");
     let images = world.storage().join("images");
     let server = Server::of(&world, "no_root_squash");
     let at = images.display();
@@ -284,7 +291,7 @@ fn a_server_that_hangs_holds_up_only_what_needs_it() {
     world.qa("vm start -f name=waits");
     says(&world, "waits", "storage-silent", "images does not answer");
     host_says(&world, "images does not answer", true);
-    world.qa("vm start -f name=local --wait");
+    up(&world, "local");
     assert_eq!(world.inside("runs", "echo here"), "here");
     Server::answers();
     world.reaches("waits", "running");
@@ -364,7 +371,7 @@ fn a_disk_that_fails_to_write_is_said_and_recovered_from() {
     world.stop_daemons();
     let disk = Disk::below(&world);
     world.run_daemons();
-    world.qa("vm start -f name=runs --wait");
+    up(&world, "runs");
     let monitors = world.monitors();
     disk.writes(false);
     world.qa("vm start -f name=starts");
@@ -391,7 +398,7 @@ fn a_disk_that_fails_to_write_is_said_and_recovered_from() {
     world.run_daemons();
     world.reaches("starts", "running");
     world.reaches("runs", "stopped");
-    world.qa("vm start -f name=runs --wait");
+    up(&world, "runs");
     world.expect_log("WARN", "a step failed");
     world.end();
     drop(disk);
@@ -408,7 +415,7 @@ fn a_bad_line_delays_and_loses_nothing_of_a_desktop() {
     world.qa("osf edit -f name=test init=own");
     world.add_user("ada");
     world.add_vm("desk", "ada");
-    world.qa("vm start -f name=desk --wait");
+    up(&world, "desk");
     shell("tc qdisc add dev lo root netem delay 60ms 20ms loss 5%");
     let first = connects(&world, "desk");
     let agent = world.inside("desk", "pgrep -o nxagent");
