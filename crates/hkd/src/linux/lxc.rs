@@ -246,8 +246,8 @@ fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// LXC's profile for containers whose own systemd makes mounts for its services. With LXC's usual one
-/// those services do not start.
+/// LXC's profile for containers whose own systemd makes mounts for its services: its usual one has no
+/// rule for the folder in which systemd makes them.
 const PROFILE: &str = "lxc-container-default-with-nesting";
 
 /// The profile of `AppArmor` under which a container runs: [`PROFILE`], where the kernel has it.
