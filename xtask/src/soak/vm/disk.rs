@@ -47,14 +47,14 @@ pub(super) fn listed() -> Result<Vec<Test>> {
 
 fn tests(text: &str) -> Result<Vec<Test>> {
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let test = |line: &str| {
+    let read = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [file, name] = words.as_slice() else {
             anyhow::bail!("{LIST}: `{line}` is not a file and a test");
         };
         Ok(Test { file: (*file).to_owned(), name: (*name).to_owned() })
     };
-    lines.map(test).collect()
+    lines.map(read).collect()
 }
 
 /// A line of cargo's messages.
@@ -129,9 +129,9 @@ impl Disk {
         for file in &files {
             build = build.args(["--test", *file]);
         }
-        let built = build.output()?;
+        let messages = build.output()?;
         let mut found = 0;
-        for line in built.lines() {
+        for line in messages.lines() {
             let message: Message = serde_json::from_str(line).context("cargo's messages")?;
             let (Some(target), Some(program)) = (message.target, message.executable) else {
                 continue;
@@ -169,7 +169,8 @@ impl Disk {
 
     /// What is to be done with it.
     fn orders(&self, tests: &[Test]) -> Result<()> {
-        let list: String = tests.iter().map(|test| format!("{test}\n")).collect();
+        let lines: Vec<String> = tests.iter().map(Test::to_string).collect();
+        let list = lines.join("\n") + "\n";
         let root = place::root().display();
         let environment =
             format!("QVD_ROOT='{root}'\nQVD_PROFILE={PROFILE}\nQVD_PATIENCE={PATIENCE}\n");
@@ -188,9 +189,9 @@ mod tests {
 
     #[test]
     fn a_list_is_read() {
-        let test = |file: &str, name: &str| Test { file: file.into(), name: name.into() };
+        let of = |file: &str, name: &str| Test { file: file.into(), name: name.into() };
         let text = "# why\nunits all\n\ncycles  of::two\n";
-        assert_eq!(super::tests(text).unwrap(), [test("units", "all"), test("cycles", "of::two")]);
+        assert_eq!(super::tests(text).unwrap(), [of("units", "all"), of("cycles", "of::two")]);
         assert!(super::tests("units\n").is_err());
     }
 }

@@ -16,7 +16,8 @@ type System = BTreeMap<String, String>;
 struct Outcome {
     program: String,
     test: String,
-    outcome: String,
+    /// In a word: passed, failed, skipped; absent, when the program has no such test.
+    end: String,
     seconds: u64,
 }
 
@@ -107,16 +108,16 @@ impl Report {
 
 impl Row {
     fn told(&self) -> &str {
-        self.outcome.as_ref().map_or("not run", |outcome| &outcome.outcome)
+        self.outcome.as_ref().map_or("not run", |outcome| &outcome.end)
     }
 }
 
 /// What a test shows.
 fn shown(test: &Test) -> Result<String> {
     let path = format!("tests/tests/{}.rs", test.file);
-    let text = fs::read_to_string(place::root().join(&path))
+    let source = fs::read_to_string(place::root().join(&path))
         .with_context(|| format!("cannot read {path}"))?;
-    sentences(&text, &test.name).with_context(|| format!("{path} has no test {}", test.name))
+    sentences(&source, &test.name).with_context(|| format!("{path} has no test {}", test.name))
 }
 
 /// The sentences before a function, as one line.
@@ -155,7 +156,7 @@ mod tests {
         let run = Run { revision: "0".into(), began: "2026".into(), machine };
         let known = "router_and_api_run_under_systemd_in_sandboxes";
         let said = format!(
-            "{{\"kernel\":\"6.1\"}}\n{{\"program\":\"units\",\"test\":\"{known}\",\"outcome\":\"passed\",\"seconds\":7}}\n"
+            "{{\"kernel\":\"6.1\"}}\n{{\"program\":\"units\",\"test\":\"{known}\",\"end\":\"passed\",\"seconds\":7}}\n"
         );
         let report = Report::of(run.clone(), 9, &[test(known)], &said).unwrap();
         assert!(report.bad().is_empty());
