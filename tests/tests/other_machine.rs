@@ -23,9 +23,10 @@ fn has(there: bool, what: &str) -> bool {
 }
 
 fn has_unified_groups() -> bool {
+    let there = ["/sys/fs/cgroup/cgroup.controllers", "/run/systemd/system"];
     has(
-        Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
-        "control groups of version 2 alone",
+        there.iter().all(|path| Path::new(path).exists()),
+        "systemd with control groups of version 2 alone",
     )
 }
 
