@@ -206,7 +206,9 @@ impl Container {
             &script(LIMITS_SCRIPT),
             &script(END_SCRIPT),
         ));
-        let _ = writeln!(text, "lxc.apparmor.profile = {}", profile());
+        if !apparmor() {
+            text.push_str("lxc.apparmor.profile = unconfined\n");
+        }
         let bytes = self.memory.saturating_mul(1024 * 1024);
         let processes = self.processes;
         let limits = if unified() {
@@ -246,14 +248,9 @@ fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// LXC's profile for containers whose own systemd makes mounts for its services: its usual one has no
-/// rule for the folder in which systemd makes them.
-const PROFILE: &str = "lxc-container-default-with-nesting";
-
-/// The profile of `AppArmor` under which a container runs: [`PROFILE`], where the kernel has it.
-fn profile() -> &'static str {
-    let loaded = fs::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap_or_default();
-    if loaded.lines().any(|line| line.starts_with(PROFILE)) { PROFILE } else { "unconfined" }
+/// Whether the kernel confines with `AppArmor`.
+fn apparmor() -> bool {
+    Path::new("/sys/kernel/security/apparmor").exists()
 }
 
 /// Starts a container. Its monitor holds `lock`, so that who comes later can tell that a start is
