@@ -37,10 +37,10 @@ fn page(results: &[Results]) -> String {
     let mut page = HEAD.to_owned();
     let verdicts = budget::judge(results);
     if !verdicts.is_empty() {
-        page.push_str("\n## Budgets\n\n| held | budget |\n|---|---|\n");
+        page.push_str("\n## Budgets\n\n| held | budget | why not |\n|---|---|---|\n");
         for verdict in &verdicts {
             let held = if Verdict::missed(verdict) { "**missed**" } else { "yes" };
-            let _ = writeln!(page, "| {held} | {verdict} |");
+            let _ = writeln!(page, "| {held} | {verdict} | {} |", verdict.why());
         }
     }
     for one in results {
