@@ -89,13 +89,14 @@ pub(super) const MEMORY_EVENTS: [&str; 2] = ["memory.events", "memory.oom_contro
 /// How many processes of a container the kernel has killed because its memory was used up.
 pub fn killed_for_memory(container: &str) -> Result<u64> {
     let mut killed = 0;
-    for group in of_container(container)? {
+    for group in memory_of(container)? {
+        let group = Path::new(&group);
         for file in MEMORY_EVENTS {
             match fs::read_to_string(group.join(file)) {
                 Err(error) if is_gone(&error) => {}
                 text => {
                     killed += memory_kills(
-                        &text.doing(|| format!("read what was killed in {}", show(&group)))?,
+                        &text.doing(|| format!("read what was killed in {}", show(group)))?,
                     );
                 }
             }
