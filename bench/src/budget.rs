@@ -30,73 +30,54 @@ struct Budget {
     why: &'static str,
 }
 
-const fn at_most(results: &'static str, series: &'static str, millis: u64) -> Budget {
-    Budget { results, series, bound: Bound::Micros(millis * 1000), why: "" }
+const fn budget(results: &'static str, series: &'static str, bound: Bound) -> Budget {
+    Budget { results, series, bound, why: "" }
+}
+
+const fn times(series: &'static str, hundredths: u64) -> Bound {
+    Bound::Times { series, hundredths }
+}
+
+const fn millis_at_most(millis: u64) -> Bound {
+    Bound::Micros(millis * 1000)
+}
+
+impl Budget {
+    /// The same, with why it is missed where it is, as far as is known, and what was tried.
+    const fn because(self, why: &'static str) -> Self {
+        Self { why, ..self }
+    }
 }
 
 /// Every budget. One whose results are not there yet is not judged.
 const ALL: [Budget; 12] = [
-    Budget {
-        results: "clone",
-        series: "driver",
-        bound: Bound::Times { series: "ioctl", hundredths: 120 },
-        why: "",
-    },
-    Budget {
-        results: "start",
-        series: "vma-init",
-        bound: Bound::Times { series: "lxc", hundredths: 300 },
-        why: "",
-    },
-    Budget {
-        results: "start",
-        series: "vma-init",
-        bound: Bound::Times { series: "lxd", hundredths: 5 },
-        why: "LXC's own tools alone take most of what is allowed, for a container without network, limits \
-              and ids; a look at the machine and a row before each step come on top. The database is read \
-              at once when it has changed; steps that do not need each other are not yet done at once",
-    },
+    budget("clone", "driver", times("ioctl", 120)),
+    budget("start", "vma-init", times("lxc", 300)),
+    budget("start", "vma-init", times("lxd", 5)).because(
+        "LXC's own tools alone take most of what is allowed, for a container without network, limits \
+         and ids; a look at the machine and a row before each step come on top. The database is read \
+         at once when it has changed; steps that do not need each other are not yet done at once",
+    ),
     // What its own init needs, and a little.
-    Budget {
-        results: "start",
-        series: "image-init",
-        bound: Bound::More { series: "lxc-init", micros: 50_000 },
-        why: "",
-    },
-    Budget {
-        results: "stop",
-        series: "vma-init",
-        bound: Bound::Times { series: "lxd", hundredths: 10 },
-        why: "a program for the signal, one for the firewall, and a look at the machine and a row before each \
-              step; steps that do not need each other are not yet done at once",
-    },
-    at_most("connect", "listening", 30),
-    at_most("connect", "resume", 250),
-    at_most("first-pixel", "vma-init", 1000),
+    budget("start", "image-init", Bound::More { series: "lxc-init", micros: 50_000 }),
+    budget("stop", "vma-init", times("lxd", 10)).because(
+        "a program for the signal, one for the firewall, and a look at the machine and a row before each \
+         step; steps that do not need each other are not yet done at once",
+    ),
+    budget("connect", "listening", millis_at_most(30)),
+    budget("connect", "resume", millis_at_most(250)),
+    budget("first-pixel", "vma-init", millis_at_most(1000)),
     // Nine tenths of what the peer carries in a second of a core.
-    Budget {
-        results: "relay-cpu",
-        series: "qvd",
-        bound: Bound::Times { series: "haproxy", hundredths: 111 },
-        why: "",
-    },
+    budget("relay-cpu", "qvd", times("haproxy", 111)),
     // Half a hundredth of a core.
-    Budget {
-        results: "idle-cpu",
-        series: "daemons",
-        bound: Bound::Micros(5000),
-        why: "every five seconds hkd read of each \
-             running VM what it had used up, in each of its control groups; since then only in those of its \
-             memory, which is not measured yet",
-    },
-    Budget {
-        results: "idle-memory",
-        series: "daemons",
-        bound: Bound::Bytes(80 << 20),
-        why: "what the three processes of \
-             one program share is counted three times; nothing was tried yet",
-    },
-    Budget { results: "relay-memory", series: "qvd", bound: Bound::Bytes(64 * 1024), why: "" },
+    budget("idle-cpu", "daemons", millis_at_most(5)).because(
+        "every five seconds hkd read of each running VM what it had used up, in each of its control \
+         groups; since then only in those of its memory, which is not measured yet",
+    ),
+    budget("idle-memory", "daemons", Bound::Bytes(80 << 20)).because(
+        "what the three processes of one program share is counted three times; nothing was tried yet",
+    ),
+    budget("relay-memory", "qvd", Bound::Bytes(64 * 1024)),
 ];
 
 /// A budget held against what was measured.

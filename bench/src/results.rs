@@ -105,17 +105,6 @@ impl Results {
         })
     }
 
-    /// The same, with versions of more programs.
-    pub(crate) fn with(
-        mut self,
-        versions: impl IntoIterator<Item = (&'static str, String)>,
-    ) -> Self {
-        let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
-        let named = versions.into_iter().map(|(name, text)| (name.to_owned(), first(text)));
-        self.versions.extend(named);
-        self
-    }
-
     /// Writes them to their file, replacing older ones.
     pub(crate) fn write(&self) -> Result<()> {
         let path = place::results().join(format!("{}.json", self.name));

@@ -5,9 +5,10 @@ mod lxd;
 mod nspawn;
 mod ours;
 
-use std::{thread, time::Instant};
+use std::{path::PathBuf, thread, time::Instant};
 
 use anyhow::{Context as _, Result};
+use tests::World;
 
 use super::micros;
 
@@ -20,6 +21,13 @@ pub(super) trait Peer {
     /// Stops and removes as many at once, and says how long it took until nothing was left, in
     /// microseconds; nothing where that is a part of the start.
     fn stop(&self, count: usize) -> Result<Option<u64>>;
+}
+
+/// The base of the first image that a world has.
+fn base(world: &World) -> Result<PathBuf> {
+    let subvolumes = world.subvolumes();
+    let base = subvolumes.iter().find(|path| path.starts_with("basefs/"));
+    Ok(world.storage().join(base.context("the image has no base")?))
 }
 
 /// Does something for the numbers below `count`, all at once, and says how long it took.

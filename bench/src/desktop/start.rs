@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{
     peers::{Lxc, Lxd, Nspawn, Ours, Peer},
-    results, world,
+    world,
 };
 use crate::{
     image, program,
@@ -81,25 +81,21 @@ fn of_count(rows: &[Row<'_>], count: usize, rounds: usize) -> Result<[Results; 2
         1 => (String::new(), String::new()),
         _ => (format!("-{count}"), format!(", {count} at once")),
     };
-    let versions = || {
-        anyhow::Ok([
-            ("lxd", program::run("lxd", &["--version"])?),
-            ("systemd", program::run("systemd-nspawn", &["--version"])?),
-        ])
+    let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    let version = |program| program::run(program, &["--version"]).map(first);
+    let versions = [
+        ("lxc", version("lxc-start")?),
+        ("lxd", version("lxd")?),
+        ("systemd", version("systemd-nspawn")?),
+    ];
+    let of = |name: &str, what: &str, series| {
+        let (name, what) = (format!("{name}{suffix}"), format!("{what}{many}"));
+        Results::here(&name, &what, CONDITIONS, versions.clone(), series)
     };
-    let starts = results(
-        &format!("start{suffix}"),
-        &format!("A start: wanted to usable{many}"),
-        CONDITIONS,
-        series(starts, |row| row.start),
-    )?;
-    let stops = results(
-        &format!("stop{suffix}"),
-        &format!("A stop: wanted to nothing left{many}"),
-        CONDITIONS,
-        series(stops, |row| row.stop),
-    )?;
-    Ok([starts.with(versions()?), stops.with(versions()?)])
+    Ok([
+        of("start", "A start: wanted to usable", series(starts, |row| row.start))?,
+        of("stop", "A stop: wanted to nothing left", series(stops, |row| row.stop))?,
+    ])
 }
 
 const CONDITIONS: &str = "\

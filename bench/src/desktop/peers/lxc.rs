@@ -1,15 +1,12 @@
 //! LXC's tools alone: a snapshot, a privileged container without a network.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use hkd::linux::btrfs;
 use tests::World;
 
-use super::{Peer, at_once};
+use super::{Peer, at_once, base};
 use crate::{program, volume};
 
 /// What shows that the system's own init has done its work.
@@ -39,10 +36,7 @@ impl Lxc {
     }
 
     fn with(world: &World, name: &str, probe: &'static str) -> Result<Self> {
-        let storage = world.storage();
-        let subvolumes = world.subvolumes();
-        let base = subvolumes.iter().find(|path| path.starts_with("basefs/"));
-        let base = storage.join(base.context("the image has no base")?);
+        let (storage, base) = (world.storage(), base(world)?);
         let folder = world.folder().join("lxc");
         let name = format!("{}-{name}", world.prefix());
         Ok(Self { storage, folder, base, name, probe })
@@ -66,12 +60,10 @@ impl Lxc {
              lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed\n",
             self.root(name).display()
         );
-        fs::create_dir_all(&folder).and_then(|()| write(&folder, &config)).context("no container")
+        let made =
+            fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join("config"), config));
+        made.with_context(|| format!("cannot configure {name}"))
     }
-}
-
-fn write(folder: &Path, config: &str) -> std::io::Result<()> {
-    fs::write(folder.join("config"), config)
 }
 
 impl Peer for Lxc {

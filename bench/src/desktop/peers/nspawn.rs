@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tests::World;
 
-use super::{Peer, at_once};
+use super::{Peer, at_once, base};
 use crate::{program, volume};
 
 /// The command, over the base that a world has.
@@ -16,9 +16,7 @@ pub(crate) struct Nspawn {
 
 impl Nspawn {
     pub(crate) fn new(world: &World) -> Result<Self> {
-        let (storage, subvolumes) = (world.storage(), world.subvolumes());
-        let base = subvolumes.iter().find(|path| path.starts_with("basefs/"));
-        let base = storage.join(base.context("the image has no base")?).display().to_string();
+        let (storage, base) = (world.storage(), base(world)?.display().to_string());
         Ok(Self { storage, base })
     }
 }
