@@ -1,6 +1,7 @@
 //! An installation on namespaces of its own.
 
 mod leftovers;
+mod reasons;
 mod secrets;
 
 use std::{

@@ -33,34 +33,6 @@ fn again(world: &World) {
     world.qa(&format!("di add path={at}/again.tar osf=quick"));
 }
 
-/// Waits until a VM that is wanted says why it is not there yet: in the list, when asked, with what to
-/// do about it.
-#[track_caller]
-fn says(world: &World, vm: &str, code: &str, part: &str) {
-    until(&format!("{vm} to say {code}"), Duration::from_secs(40), || {
-        let found = world.vm(vm);
-        match found.pointer("/reason/code").and_then(Value::as_str) {
-            Some(said) if said == code => Ok(()),
-            _ => Err(found),
-        }
-    });
-    let listed = world.vm(vm).to_string();
-    assert!(listed.contains(part), "{part} in {listed}");
-    let why = world.qa(&format!("vm why -f name={vm}"));
-    assert!(why.contains(part) && why.contains("remedy:"), "{why}");
-}
-
-/// Waits until what is wrong with the host is told, or no more.
-#[track_caller]
-fn host_says(world: &World, part: &str, told: bool) {
-    until(&format!("the host to say {part}: {told}"), Duration::from_secs(20), || {
-        match world.qa("host list -o json") {
-            hosts if hosts.contains(part) == told => Ok(()),
-            hosts => Err(hosts),
-        }
-    });
-}
-
 /// Nothing of a VM is on this machine but what the folders of all have.
 #[track_caller]
 fn nothing_half_made(world: &World) {
@@ -135,11 +107,11 @@ fn hostile_archives_touch_nothing_and_say_why() {
         shell(&format!("cat {at}/bad/{name} > {at}/storage/images/{image}"));
         let changed = shell(&format!("sha256sum < {at}/bad/{name} | cut -d' ' -f1"));
         world.qa(&format!("vm start -f name={name}"));
-        says(&world, name, "image-changed", &image);
+        world.says(name, "image-changed", &image);
         world.qa(&format!("vm stop -f name={name} --wait"));
         sql(&world, &format!("UPDATE dis SET sha256 = '{changed}' WHERE id = {number}"));
         world.qa(&format!("vm start -f name={name}"));
-        says(&world, name, "unpack-failed", &image);
+        world.says(name, "unpack-failed", &image);
         world.qa(&format!("vm stop -f name={name} --wait"));
         nothing_half_made(&world);
         assert_eq!(shell(&format!("ls {outside}")), "secret", "{name}");
@@ -154,7 +126,7 @@ fn hostile_archives_touch_nothing_and_say_why() {
     sql(&world, &format!("UPDATE dis SET sha256 = '{changed}' WHERE id = {number}"));
     world.qa("vm add name=odd user=ada osf=test di_tag=head");
     world.qa("vm start -f name=odd");
-    says(&world, "odd", "start-failed", "init");
+    world.says("odd", "start-failed", "init");
     world.qa("vm stop -f name=odd --wait");
     let base = format!("{at}/storage/basefs/{number}-image.tar");
     assert_eq!(shell(&format!("cat {base}{four}")), "bad");
@@ -191,7 +163,7 @@ fn a_full_volume_is_said_and_gone_on_from() {
     // Two of these are left to the desktops.
     shell(&format!("fallocate -l {}M {storage}/filler", free - 2300));
     world.qa("vm start -f name=bomb");
-    says(&world, "bomb", "storage-full", "there is no space left at");
+    world.says("bomb", "storage-full", "there is no space left at");
     assert_eq!(shell(&format!("ls {storage}/basefs | grep -c partial; true")), "0");
     world.qa("vm stop -f name=bomb --wait");
 
@@ -201,7 +173,7 @@ fn a_full_volume_is_said_and_gone_on_from() {
          done"
     ));
     world.qa("vm start -f name=starts");
-    says(&world, "starts", "storage-full", "there is no space left at");
+    world.says("starts", "storage-full", "there is no space left at");
     assert_eq!(world.state("runs"), "running");
     assert_eq!(world.inside("runs", "echo here"), "here");
     let overlays = shell(&format!("ls {storage}/overlayfs | wc -l"));
@@ -246,10 +218,10 @@ fn a_missing_program_is_named_and_waited_for() {
         }
         missing(path);
         world.qa(&format!("vm start -f name={name}"));
-        says(&world, &name, "tool-missing", &format!("`{program}` is not installed on host node1"));
+        world.says(&name, "tool-missing", &format!("`{program}` is not installed on host node1"));
         assert_eq!(world.state("runs"), "running");
         if program == "nft" {
-            host_says(&world, "`nft` is not installed", true);
+            world.host_says("`nft` is not installed", true);
         }
         shell("umount -l /usr");
         world.reaches(&name, "running");
@@ -276,13 +248,13 @@ fn a_bridge_of_others_is_left_alone() {
     let before = shell(&format!("ip address show dev {bridge}"));
     world.run_daemons();
     world.qa("vm start -f name=desk");
-    says(&world, "desk", "name-in-use", "other hangs on it");
-    host_says(&world, "other hangs on it", true);
+    world.says("desk", "name-in-use", "other hangs on it");
+    world.host_says("other hangs on it", true);
     assert_eq!(shell(&format!("ip address show dev {bridge}")), before, "it is not touched");
     assert_eq!(world.subvolumes().len(), 2, "its base and its overlay");
     shell(&format!("ip link del {bridge} && ip link del other"));
     world.reaches("desk", "running");
-    host_says(&world, "other hangs on it", false);
+    world.host_says("other hangs on it", false);
     world.expect_log("ERROR", "there is no network");
     world.expect_log("WARN", "a step failed");
     world.end();
@@ -328,7 +300,7 @@ fn a_database_goes_away_and_comes_back() {
     });
     assert_eq!(in_container(&world, &container, "echo here"), "here");
     sql(&world, &format!("UPDATE vms SET ip = '{address}' WHERE id = {desk}; NOTIFY qvd"));
-    host_says(&world, "is left as it is", false);
+    world.host_says("is left as it is", false);
 
     // Slow: nobody answers for three seconds, and nothing is lost by it.
     world.qa("vm start -f name=later");
@@ -384,15 +356,15 @@ fn storage_is_protected_or_told_about_and_homes_are_made_where_homes_are() {
     shell(&format!("chmod 755 {owned} && mount -o remount,suid,dev,bind {storage}"));
     world.run_daemons();
     assert_eq!(shell(&format!("stat -c %a {owned} | sort -u")), "700");
-    host_says(&world, "is mounted without nosuid,nodev", true);
+    world.host_says("is mounted without nosuid,nodev", true);
     world.stop_daemons();
     shell(&format!("mount -o remount,nosuid,nodev,bind {storage}"));
     world.run_daemons();
-    host_says(&world, "is mounted without", false);
+    world.host_says("is mounted without", false);
 
     shell(&format!("mount -t tmpfs empty {storage}/homefs"));
     world.qa("vm start -f name=desk");
-    says(&world, "desk", "storage-missing", "is not the storage it was");
+    world.says("desk", "storage-missing", "is not the storage it was");
     assert_eq!(shell(&format!("ls -A {storage}/homefs")), "", "nothing is made in it");
     shell(&format!("umount {storage}/homefs"));
     world.reaches("desk", "running");
@@ -425,7 +397,7 @@ fn storage_that_takes_nothing_more_is_said() {
 
     read_only("homefs");
     world.qa("vm start -f name=early");
-    says(&world, "early", "storage-unusable", "homefs cannot be used");
+    world.says("early", "storage-unusable", "homefs cannot be used");
     shell(&format!("umount {storage}/homefs"));
     world.reaches("early", "running");
     read_only("images");
@@ -441,7 +413,7 @@ fn storage_that_takes_nothing_more_is_said() {
          printf %s $mark > {storage}/homefs/.qvd-storage"
     ));
     world.qa("vm start -f name=late");
-    says(&world, "late", "storage-full", "there is no space left at");
+    world.says("late", "storage-full", "there is no space left at");
     shell(&format!("umount {storage}/homefs"));
     world.reaches("late", "running");
     world.expect_log("ERROR", "the storage cannot be written");
@@ -462,16 +434,16 @@ fn homes_that_hang_hold_up_only_who_needs_one() {
     let shared = Storage::over(&world.storage().join("homefs"));
     shared.becomes(Mood::Hung);
     world.qa("vm start -f name=waits");
-    says(&world, "waits", "storage-silent", "homefs does not answer");
-    host_says(&world, "homefs does not answer", true);
+    world.says("waits", "storage-silent", "homefs does not answer");
+    world.host_says("homefs does not answer", true);
     assert_eq!((world.state("runs").as_str(), world.monitors()), ("running", monitors.clone()));
     assert_eq!(world.inside("runs", "echo here"), "here");
     shared.becomes(Mood::Well);
     // As it is mounted in tests it takes no homes; what is below does.
-    says(&world, "waits", "storage-unusable", "homefs cannot be used");
+    world.says("waits", "storage-unusable", "homefs cannot be used");
     drop(shared);
     world.reaches("waits", "running");
-    host_says(&world, "homefs does not answer", false);
+    world.host_says("homefs does not answer", false);
     assert!(monitors.iter().all(|monitor| world.monitors().contains(monitor)));
     world.expect_log("ERROR", "homefs does not answer");
     world.expect_log("WARN", "a step failed");
@@ -520,14 +492,13 @@ fn storage_that_hangs_holds_up_only_what_needs_it() {
         let begun = Instant::now();
         world.qa(&format!("vm start -f name=waits{seed}-*"));
         for number in 0..=vms {
-            says(
-                &world,
+            world.says(
                 &format!("waits{seed}-{number}"),
                 "storage-silent",
                 "images does not answer",
             );
         }
-        host_says(&world, "images does not answer", true);
+        world.host_says("images does not answer", true);
         // What has its base here needs no shared storage.
         world.qa("vm start -f name=local --wait");
         let asked = Instant::now();
@@ -545,7 +516,7 @@ fn storage_that_hangs_holds_up_only_what_needs_it() {
         }
         let gone_on = again.elapsed().as_secs_f64();
         assert!(shared.requests() > 0);
-        host_says(&world, "images does not answer", false);
+        world.host_says("images does not answer", false);
         assert_eq!(unpacked() - before, 1, "once for all");
         let gaps = (0..vms).map(|number| gap(&world, &runs(number)));
         let gap = gaps.max().expect("some run");
@@ -587,7 +558,7 @@ fn storage_that_fails_or_is_slow_is_said() {
     let shared = Storage::over(&world.storage().join("images"));
     shared.becomes(Mood::Broken(5));
     world.qa("vm start -f name=three");
-    says(&world, "three", "storage-unusable", "images cannot be used");
+    world.says("three", "storage-unusable", "images cannot be used");
     shared.becomes(Mood::Slow(Duration::from_millis(2)));
     world.reaches("three", "running");
     drop(shared);

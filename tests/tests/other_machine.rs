@@ -3,7 +3,6 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use serde_json::Value;
 use tests::{
     Database, World,
     program::{Running, command, shell, try_shell},
@@ -64,29 +63,6 @@ fn small(vms: &[&str]) -> World {
 fn up(world: &World, vm: &str) {
     world.qa(&format!("vm start -f name={vm}"));
     world.reaches(vm, "running");
-}
-
-/// Waits until a VM says why it is not there yet.
-#[track_caller]
-fn says(world: &World, vm: &str, code: &str, part: &str) {
-    until(&format!("{vm} to say {code}: {part}"), Duration::from_secs(40), || {
-        let found = world.vm(vm);
-        let said = found.pointer("/reason/code").and_then(Value::as_str) == Some(code);
-        if said && found.to_string().contains(part) { Ok(()) } else { Err(found) }
-    });
-    let why = world.qa(&format!("vm why -f name={vm}"));
-    assert!(why.contains("remedy:"), "{why}");
-}
-
-/// Waits until the host has such a problem, or no more.
-#[track_caller]
-fn host_says(world: &World, part: &str, told: bool) {
-    until(&format!("the host to say {part}: {told}"), Duration::from_secs(20), || {
-        match world.qa("host list -o json") {
-            hosts if hosts.contains(part) == told => Ok(()),
-            hosts => Err(hosts),
-        }
-    });
 }
 
 /// With control groups of version 2 alone a VM's memory, swap, processes, processors, reads and writes
@@ -248,8 +224,8 @@ fn homes_on_nfs_are_refused_with_a_reason() {
         shell(&format!("chmod 644 {}/.qvd-storage", server.folder));
         server.mount(&homes);
         world.qa("vm start -f name=desk");
-        says(&world, "desk", "step-failed", "mounting the home failed");
-        says(&world, "desk", "step-failed", part);
+        world.says("desk", "step-failed", "mounting the home failed");
+        world.says("desk", "step-failed", part);
         assert_eq!(world.monitors(), [0; 0], "nothing runs without its home");
         let mounts = shell("cut -d' ' -f5 /proc/self/mountinfo");
         assert!(
@@ -290,13 +266,13 @@ fn a_server_that_hangs_holds_up_only_what_needs_it() {
     );
     Server::hangs();
     world.qa("vm start -f name=waits");
-    says(&world, "waits", "storage-silent", "images does not answer");
-    host_says(&world, "images does not answer", true);
+    world.says("waits", "storage-silent", "images does not answer");
+    world.host_says("images does not answer", true);
     up(&world, "local");
     assert_eq!(world.inside("runs", "echo here"), "here");
     Server::answers();
     world.reaches("waits", "running");
-    host_says(&world, "images does not answer", false);
+    world.host_says("images does not answer", false);
     let beats = world.inside("runs", "cat /beats");
     let beats: Vec<u64> = beats.lines().filter_map(|beat| beat.parse().ok()).collect();
     let gap = beats.windows(2).map(|pair| pair[1] - pair[0]).max();
@@ -376,7 +352,7 @@ fn a_disk_that_fails_to_write_is_said_and_recovered_from() {
     let monitors = world.monitors();
     disk.writes(false);
     world.qa("vm start -f name=starts");
-    says(&world, "starts", "storage-unusable", "cannot be used");
+    world.says("starts", "storage-unusable", "cannot be used");
     assert_eq!((world.state("runs").as_str(), world.monitors()), ("running", monitors));
     assert_eq!(world.inside("runs", "echo here"), "here");
 
