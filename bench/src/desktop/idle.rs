@@ -13,12 +13,12 @@ use crate::{
 
 /// How many desktops run.
 const DESKTOPS: usize = 200;
-/// After their start hkd looks once more at each.
-const REST: Duration = Duration::from_secs(45);
-/// How long each look is.
-const WINDOW: Duration = Duration::from_secs(5);
+/// How long they run before it is measured.
+const REST: Duration = Duration::from_secs(30);
+/// How long each look is: in two minutes hkd looks at each of them once.
+const WINDOW: Duration = Duration::from_mins(2);
 
-/// Measures a window for every 25 samples.
+/// Measures a window for every hundred samples.
 pub(crate) fn measure(samples: usize) -> Result<Vec<Results>> {
     let world = World::start(Database::Sqlite);
     world.add_user(USER);
@@ -31,7 +31,7 @@ pub(crate) fn measure(samples: usize) -> Result<Vec<Results>> {
     ensure!(daemons.iter().all(|pid| *pid > 0), "a daemon does not run");
     thread::sleep(REST);
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
-    for _ in 0..samples.div_ceil(25) {
+    for _ in 0..samples.div_ceil(100) {
         let before = usage::cpu(&daemons)?;
         thread::sleep(WINDOW);
         let took = usage::cpu(&daemons)?.checked_sub(before).context("time runs forward")?;

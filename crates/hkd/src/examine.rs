@@ -1,4 +1,5 @@
-//! Looks at the machine as `qvd doctor` does; what is wrong stands in `qa host list`.
+//! Looks at the machine from time to time as `qvd doctor` does; what is wrong stands in `qa host list`.
+//! What need not be tidied up sooner is tidied up then.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ const SKEW_MAX_MILLIS: i64 = 1000;
 pub async fn run(node: Arc<Node>, asked: Asked, stop: CancellationToken) {
     loop {
         look(&node, &asked).await;
+        forget_limits(&node).await;
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -58,6 +60,15 @@ pub async fn look(node: &Arc<Node>, asked: &Asked) {
     node.set_problem(Problem::Machine, (!sentences.is_empty()).then(|| sentences.join("; ")));
     let clock = clock(&node.store, || node.now()).await;
     node.set_problem(Problem::Clock, clock.map(|wrong| sentence("the clock", &wrong)));
+}
+
+/// Tidies up after overlays that are gone. What cannot be forgotten now is there the next time.
+async fn forget_limits(node: &Arc<Node>) {
+    let node = Arc::clone(node);
+    let forget = move || node.driver.forget_limits(&node.layout);
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(forget).await {
+        tracing::debug!(%error, "cannot forget the limits of overlays that are gone");
+    }
 }
 
 fn sentence(what: &str, wrong: &Wrong) -> String {

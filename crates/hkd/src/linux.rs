@@ -6,6 +6,7 @@
 pub mod btrfs;
 pub mod cgroup;
 pub mod command;
+mod counter;
 pub mod disk;
 pub mod doctor;
 mod error;
@@ -43,6 +44,9 @@ use unpack::Archive;
 #[derive(Debug)]
 pub struct Lock(pub Option<std::fs::File>);
 
+/// Looks at one thing again and again, for next to nothing: it neither waits nor searches.
+pub type Gauge<T> = Box<dyn Fn() -> Result<T> + Send + Sync>;
+
 /// What hkd can see and do on its machine. Every call blocks; every change is idempotent: doing it
 /// twice, or again after a crash in the middle, ends in the same state.
 pub trait Linux: Debug + Send + Sync {
@@ -65,6 +69,8 @@ pub trait Linux: Debug + Send + Sync {
     fn let_in(&self, path: &Path, base_id: u32) -> Result<()>;
     /// Removes a folder of ours with its files, without ever descending into another.
     fn remove_folder(&self, path: &Path) -> Result<()>;
+    /// Whether there is anything at a path.
+    fn exists(&self, path: &Path) -> Result<bool>;
     /// The names in a folder. One that is not there is an error.
     fn names(&self, path: &Path) -> Result<Vec<String>>;
     /// Takes a lock without waiting; `None` when another holds it.
@@ -89,8 +95,10 @@ pub trait Linux: Debug + Send + Sync {
     fn tag(&self, path: &Path) -> Result<Option<i64>>;
     /// See [`btrfs::quota::limit`].
     fn limit_subvolume(&self, path: &Path, bytes: u64) -> Result<()>;
-    /// See [`btrfs::quota::is_reached`].
-    fn is_limit_reached(&self, path: &Path) -> Result<bool>;
+    /// See [`btrfs::quota::forget`].
+    fn forget_limits(&self, folder: &Path) -> Result<()>;
+    /// See [`btrfs::quota::reached`].
+    fn limit_reached(&self, path: &Path) -> Result<Gauge<bool>>;
     /// Unpacks an image into a folder. `progress` hears bytes read and all bytes.
     fn unpack(
         &self,
@@ -133,8 +141,8 @@ pub trait Linux: Debug + Send + Sync {
     /// Kills what is in a container's groups and removes them.
     fn remove_cgroups(&self, container: &str) -> Result<()>;
 
-    /// How many of a container's processes were killed because its memory was used up.
-    fn killed_for_memory(&self, path: &Path, name: &str) -> Result<u64>;
+    /// Tells how many of a container's processes were killed because its memory was used up.
+    fn killed_for_memory(&self, path: &Path, name: &str) -> Result<Gauge<u64>>;
 
     /// Whether a link is there.
     fn link_exists(&self, name: &str) -> Result<bool>;

@@ -4,7 +4,7 @@ use model::{DiId, Timestamp, VmId, di::Di};
 
 use crate::{
     layout::overlay_of,
-    linux::{self, file::Hold, lxc::Monitor},
+    linux::{self, Gauge, file::Hold, lxc::Monitor},
     node::Node,
     plan::{self, Agent, Container, Seen, Stopping},
     record::Record,
@@ -36,12 +36,15 @@ pub struct UsedUp {
 }
 
 impl UsedUp {
-    /// Of a VM with this image, as far as it can be told.
-    pub fn of(node: &Node, vm: VmId, di: DiId) -> linux::Result<Self> {
+    /// Tells it of a VM with this image, as far as it can be told, for as long as it runs.
+    pub fn of(node: &Node, vm: VmId, di: DiId) -> linux::Result<Gauge<Self>> {
         let killed = node.linux.killed_for_memory(&node.layout.vms, &node.names.container(vm))?;
         let limited = node.settings().overlay_max.is_some();
-        let disk = limited && node.driver.is_overlay_full(&node.layout, di, vm)?;
-        Ok(Self { killed, disk })
+        let full = limited.then(|| node.driver.overlay_full(&node.layout, di, vm)).transpose()?;
+        Ok(Box::new(move || {
+            let disk = full.as_ref().map_or(Ok(false), |full| full())?;
+            Ok(Self { killed: killed()?, disk })
+        }))
     }
 }
 
@@ -56,7 +59,7 @@ pub fn observe(
     let linux = node.linux.as_ref();
     let name = node.names.container(vm);
     let directory = node.directory(vm);
-    let here = linux.names(&node.layout.vms)?.contains(&name);
+    let here = linux.exists(&directory)?;
     let record = if here { Record::read(linux, &directory)? } else { None };
     let monitor = linux.monitor(&node.layout.vms, &name)?;
     // A container that is being started has no monitor that answers yet, but its lock is held.
@@ -89,7 +92,7 @@ pub fn observe(
     };
     // On its way up it has used nothing yet.
     let used_up = match &record {
-        Some(record) if record.started => UsedUp::of(node, vm, record.di())?,
+        Some(record) if record.started => UsedUp::of(node, vm, record.di())?()?,
         _ => UsedUp::default(),
     };
     Ok(Observation { seen, record, image, monitor, used_up })

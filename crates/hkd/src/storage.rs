@@ -9,7 +9,11 @@ use std::{fmt::Debug, path::PathBuf};
 
 use model::{DiId, Run, VmId, di::Di};
 
-use crate::{layout::Layout, linux, plan};
+use crate::{
+    layout::Layout,
+    linux::{self, Gauge},
+    plan,
+};
 
 /// A way to make roots from images.
 pub trait Driver: Debug + Send + Sync {
@@ -42,8 +46,10 @@ pub trait Driver: Debug + Send + Sync {
     fn discard_overlay(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<()>;
     /// Limits what a VM may write to its overlay, in bytes; zero for no limit.
     fn limit_overlay(&self, layout: &Layout, di: DiId, vm: VmId, bytes: u64) -> linux::Result<()>;
-    /// Whether a VM has written to its overlay as much as it may.
-    fn is_overlay_full(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<bool>;
+    /// Forgets the limits of overlays that are gone.
+    fn forget_limits(&self, layout: &Layout) -> linux::Result<()>;
+    /// Tells whether a VM has written to its overlay as much as it may.
+    fn overlay_full(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<Gauge<bool>>;
     /// The folder that is mounted as the VM's root.
     fn tree(&self, layout: &Layout, di: DiId, vm: VmId) -> PathBuf;
 }

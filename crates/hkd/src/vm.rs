@@ -2,6 +2,7 @@
 //! happens to it.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +13,11 @@ use model::{
     vm::{EndKind, Ended, Observed, Seen},
 };
 use store::Work;
-use tokio::{sync::watch, task::spawn_blocking, time::sleep};
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 use wire::agent::{Ask, Guest, GuestUser, Tell};
 
 use crate::{
@@ -33,7 +38,7 @@ mod row;
 use behind::{Behind, finished, storage_of};
 
 /// A net under the wake-ups: how long a VM is left alone when nothing seems to happen.
-const SLOW_TICK: Duration = Duration::from_secs(30);
+const SLOW_TICK: Duration = Duration::from_mins(2);
 /// How often a container that was asked to stop is asked again: a signal sent while its init is only
 /// just coming up is lost.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
@@ -45,6 +50,8 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 const PREPARE_WITHIN: Duration = Duration::from_mins(1);
 /// How often is looked whether a VM's memory was used up.
 const USED_UP_AGAIN: Duration = Duration::from_secs(5);
+/// How long a step may take before the VM's row says that it waits for it.
+const TOLD_AFTER: Duration = Duration::from_millis(100);
 /// An agent that hangs up more often than this is waited for.
 const HUNG_UP_AGAIN: Duration = Duration::from_millis(500);
 /// LXC's log in a run directory.
@@ -159,8 +166,8 @@ impl VmLoop {
             Next::Do(step) if self.failed.contains(&step) => self.give_up_for_now(&seen).await,
             Next::Do(step) => {
                 self.note(&seen, goal, Some(step), work.as_ref(), now);
-                self.write_row().await;
-                self.step(step, goal, work, seen, now).await;
+                // Boxed: most of the time a VM needs no room for the state of a step.
+                Box::pin(self.step(step, goal, work, seen, now)).await;
                 Ok(Woken::Changed)
             }
             Next::Wait | Next::Settled if !self.failed.is_empty() => {
@@ -192,7 +199,7 @@ impl VmLoop {
     ) {
         let heavy = matches!(step, Step::Unpack | Step::Snapshot | Step::Start | Step::Inject);
         let node = Arc::clone(&self.node);
-        let permit = if heavy { node.heavy.acquire().await.ok() } else { None };
+        let permit = if heavy { self.telling(node.heavy.acquire()).await.ok() } else { None };
         let result = match step {
             Step::Prepare => self.prepare(work.as_ref()).await,
             Step::NoteEnd => self.note_end(&seen, now).await,
@@ -216,7 +223,7 @@ impl VmLoop {
     }
 
     async fn execute(
-        &self,
+        &mut self,
         step: Step,
         work: Option<Work>,
         seen: Observation,
@@ -226,7 +233,18 @@ impl VmLoop {
         let done = blocking(move || {
             execute::execute(&node, step, vm, work.as_ref(), &seen, now, &mut |_, _| {})
         });
-        done.await.map_err(Failure::Step)
+        self.telling(done).await.map_err(Failure::Step)
+    }
+
+    /// Waits for what a VM waits for, and has its row say so when that takes its time. Of a step that is
+    /// done in no time nobody needs to hear.
+    async fn telling<T>(&mut self, awaited: impl Future<Output = T>) -> T {
+        let mut awaited = pin!(awaited);
+        if let Ok(done) = timeout(TOLD_AFTER, &mut awaited).await {
+            return done;
+        }
+        self.write_row().await;
+        awaited.await
     }
 
     /// What must be in the database before a container runs, or another host could start one too:
@@ -292,15 +310,16 @@ impl VmLoop {
     async fn prepare(&mut self, work: Option<&Work>) -> Result<(), Failure> {
         let work = work.ok_or(StepError::Changed)?;
         let guest = self.guest(work);
+        let socket = self.node.agent_socket(self.vm);
+        let answer = async move {
+            Talk::connect(&socket).await?.ask(&Ask::Prepare(guest), PREPARE_WITHIN).await
+        };
+        let Tell::Done = self.telling(answer).await? else {
+            return Err(TalkError::Foreign(None).into());
+        };
         let Some((_, prepared)) = &mut self.agent else { return Err(StepError::Changed.into()) };
-        let mut talk = Talk::connect(&self.node.agent_socket(self.vm)).await?;
-        match talk.ask(&Ask::Prepare(guest), PREPARE_WITHIN).await? {
-            Tell::Done => {
-                *prepared = true;
-                Ok(())
-            }
-            _ => Err(TalkError::Foreign(None).into()),
-        }
+        *prepared = true;
+        Ok(())
     }
 
     fn guest(&self, work: &Work) -> Guest {
@@ -595,11 +614,11 @@ impl VmLoop {
             seen.record.as_ref().filter(|_| seen.monitor.is_some()).map(crate::record::Record::di);
         async move {
             let Some(di) = runs else { return std::future::pending().await };
+            let gauge = blocking(move || UsedUp::of(&node, vm, di)).await;
+            let Ok(gauge) = gauge else { return std::future::pending().await };
             loop {
                 sleep(USED_UP_AGAIN).await;
-                let node = Arc::clone(&node);
-                let look = move || UsedUp::of(&node, vm, di);
-                if blocking(look).await.is_ok_and(|found| found != known) {
+                if gauge().is_ok_and(|found| found != known) {
                     return;
                 }
             }

@@ -98,7 +98,10 @@ macro_rules! change_if {
                 // wrote in between; one that begins as a writer waits for its turn.
                 let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
                 let $on = &mut *transaction;
-                let (value, _) = $body;
+                let (value, changed) = $body;
+                if changed {
+                    $crate::wake::note_change(&mut transaction).await?;
+                }
                 transaction.commit().await?;
                 value
             }

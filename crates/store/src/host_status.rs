@@ -3,7 +3,7 @@
 use model::{HostId, Timestamp, host::HostStatus};
 
 use crate::{
-    database::{Store, change, read},
+    database::{Store, change_if, read},
     error::{Error, Result, Violated},
     row,
 };
@@ -38,7 +38,8 @@ impl TryFrom<StatusRow> for HostStatus {
 }
 
 impl Store {
-    /// Writes what a host says of itself, in place of what it said before.
+    /// Writes what a host says of itself, in place of what it said before. Others hear of it when it says
+    /// more than that it still lives.
     pub async fn put_host_status(&self, status: &HostStatus) -> Result<()> {
         const PUT: &str = "INSERT INTO host_status
                 (host, renewed_at, state, usable_cpu, usable_ram, version, problems)
@@ -47,8 +48,21 @@ impl Store {
                 renewed_at = excluded.renewed_at, state = excluded.state,
                 usable_cpu = excluded.usable_cpu, usable_ram = excluded.usable_ram,
                 version = excluded.version, problems = excluded.problems";
+        // The same, but for the time.
+        const KNOWN: &str = "SELECT COUNT(*) FROM host_status
+            WHERE host = $1 AND state = $2 AND usable_cpu = $3 AND usable_ram = $4
+                AND version = $5 AND problems = $6";
         let problems = serde_json::Value::from(status.problems.clone()).to_string();
-        change!(self, on => {
+        change_if!(self, on => {
+            let known: i64 = sqlx::query_scalar(KNOWN)
+                .bind(status.host.0)
+                .bind(&status.state)
+                .bind(status.usable_cpu)
+                .bind(status.usable_ram)
+                .bind(&status.version)
+                .bind(&problems)
+                .fetch_one(&mut *on)
+                .await?;
             sqlx::query(PUT)
                 .bind(status.host.0)
                 .bind(status.renewed_at.0)
@@ -60,6 +74,7 @@ impl Store {
                 .execute(&mut *on)
                 .await
                 .or_missing("host", status.host)?;
+            ((), known == 0)
         });
         Ok(())
     }

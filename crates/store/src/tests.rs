@@ -62,7 +62,7 @@ contract! {
     users: life_of_a_user, numbers_of_users_are_never_given_again, used_users_stay;
     vms: life_of_a_vm, addresses_of_vms, only_a_vm_that_is_down_gets_another_address,
         running_vms_stay;
-    wake: others_hear_of_changes;
+    wake: others_hear_of_changes, a_sign_of_life_wakes_nobody;
     work: a_host_sees_what_concerns_it, an_unreadable_row_hides_one_vm;
 }
 

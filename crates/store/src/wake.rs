@@ -3,7 +3,8 @@
 //! A wake-up is only a hint: it says neither what has changed nor that anything has, several
 //! changes may come as one, and one's own changes wake one too. What was missed while the database
 //! was away is made up for by one wake-up when it is back. On PostgreSQL a listener waits for
-//! `NOTIFY qvd`; on SQLite inotify tells when the file `-wal` is written, by whichever process.
+//! `NOTIFY qvd`; on SQLite inotify tells when the file `-wal` is written, by whichever process, and a
+//! number in its head (`user_version`, which nobody else here uses) whether others are to hear of it.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -17,7 +18,8 @@ use std::{
 
 use rustix::{fs::inotify, io::Errno};
 use sqlx::{
-    ConnectOptions as _, SqliteConnection, postgres::PgListener, sqlite::SqliteConnectOptions,
+    AssertSqlSafe, ConnectOptions as _, Sqlite, SqliteConnection, postgres::PgListener,
+    sqlite::SqliteConnectOptions,
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -143,8 +145,12 @@ impl Source {
     async fn next(&mut self) -> Result<(), sqlx::Error> {
         match self {
             Self::File { inotify, name, commits } => {
-                written(inotify, name).await?;
-                commits.seen().await
+                // What is written from time to time, such as a sign of life, is heard of by nobody.
+                while {
+                    written(inotify, name).await?;
+                    !commits.changed().await?
+                } {}
+                Ok(())
             }
             Self::Notify(listener) => {
                 // `None` stands for a lost connection that is there again: something may have been
@@ -174,11 +180,24 @@ fn watch_file(database: &Path) -> io::Result<(AsyncFd<OwnedFd>, OsString)> {
     Ok((inotify, name))
 }
 
+/// Makes others hear of what a transaction changes, once it is committed.
+pub(crate) async fn note_change(on: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let changes: i32 = sqlx::query_scalar(CHANGES).fetch_one(&mut *on).await?;
+    // A pragma takes no bound value.
+    let noted = format!("PRAGMA user_version = {}", changes.wrapping_add(1));
+    sqlx::query(AssertSqlSafe(noted)).execute(on).await?;
+    Ok(())
+}
+
+/// How many changes of which others hear a SQLite database has had.
+const CHANGES: &str = "PRAGMA user_version";
+
 /// Tells when a commit can be read. The file is written first, and what was written is there for
 /// readers only when SQLite has then noted it in its index, of which nobody is told.
 struct Commits {
     connection: SqliteConnection,
     version: i64,
+    changes: i32,
 }
 
 impl Commits {
@@ -188,27 +207,33 @@ impl Commits {
 
     async fn open(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
         let connection = options.connect().await?;
-        let mut commits = Self { connection, version: 0 };
-        commits.version = commits.read().await?;
+        let mut commits = Self { connection, version: 0, changes: 0 };
+        commits.version = commits.read("PRAGMA data_version").await?;
+        commits.changes = commits.read(CHANGES).await?;
         Ok(commits)
     }
 
-    /// Changes when another connection has committed.
-    async fn read(&mut self) -> Result<i64, sqlx::Error> {
-        sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection).await
+    async fn read<T>(&mut self, pragma: &'static str) -> Result<T, sqlx::Error>
+    where
+        T: for<'r> sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + Send + Unpin,
+    {
+        sqlx::query_scalar(pragma).fetch_one(&mut self.connection).await
     }
 
-    /// Returns when a commit can be read that could not be before, or when there seems to be none.
-    async fn seen(&mut self) -> Result<(), sqlx::Error> {
+    /// Returns when a commit can be read that could not be before, or when there seems to be none; and
+    /// whether others are to hear of it.
+    async fn changed(&mut self) -> Result<bool, sqlx::Error> {
         let (pause, looks) = Self::LOOK;
         for _ in 0..looks {
-            let version = self.read().await?;
+            // Changes when another connection has committed.
+            let version = self.read("PRAGMA data_version").await?;
             if std::mem::replace(&mut self.version, version) != version {
                 break;
             }
             tokio::time::sleep(pause).await;
         }
-        Ok(())
+        let changes = self.read(CHANGES).await?;
+        Ok(std::mem::replace(&mut self.changes, changes) != changes)
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     io::{self, Write as _},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +18,9 @@ use rustix::{
 };
 
 use super::{
+    Gauge,
     command::timespec,
+    counter::{Counter, is_gone},
     error::{Doing, Result, show},
 };
 
@@ -30,10 +33,7 @@ const AGAIN: Duration = Duration::from_millis(5);
 
 /// The folders of a container's groups that are there, whether anything runs in them or not.
 pub fn of_container(container: &str) -> Result<Vec<PathBuf>> {
-    let look = || {
-        let bases = bases(&fs::read_to_string("/proc/1/cgroup")?);
-        of_container_below(Path::new(ROOT), &bases, container)
-    };
+    let look = || of_container_below(Path::new(ROOT), of_first()?, container);
     look().doing(|| format!("look for the control groups of {container}"))
 }
 
@@ -61,9 +61,7 @@ fn of_container_below(
 
 /// Where a container's groups for memory will be, on every version.
 pub(super) fn memory_of(container: &str) -> Result<Vec<String>> {
-    let first =
-        fs::read_to_string("/proc/1/cgroup").doing(|| "find the control groups".to_owned())?;
-    let bases = bases(&first);
+    let bases = of_first().doing(|| "find the control groups".to_owned())?;
     let folders = ["", "memory/", "unified/"];
     let of = |base: &String| {
         folders.map(|folder| format!("{ROOT}/{folder}{base}/lxc.payload.{container}"))
@@ -71,8 +69,18 @@ pub(super) fn memory_of(container: &str) -> Result<Vec<String>> {
     Ok(bases.iter().flat_map(of).collect())
 }
 
-/// Below which groups LXC makes those of containers: as `/proc/1/cgroup` says, those of the first
-/// process, which systemd puts aside in `init.scope`. Without the slash at their beginning.
+/// Below which groups LXC makes those of containers. The first process stays where it is.
+fn of_first() -> io::Result<&'static BTreeSet<String>> {
+    static BASES: OnceLock<BTreeSet<String>> = OnceLock::new();
+    if let Some(bases) = BASES.get() {
+        return Ok(bases);
+    }
+    let found = bases(&fs::read_to_string("/proc/1/cgroup")?);
+    Ok(BASES.get_or_init(|| found))
+}
+
+/// They are, as `/proc/1/cgroup` says, those of the first process, which systemd puts aside in
+/// `init.scope`. Without the slash at their beginning.
 fn bases(of_first: &str) -> BTreeSet<String> {
     let paths = of_first.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     paths
@@ -86,23 +94,24 @@ fn bases(of_first: &str) -> BTreeSet<String> {
 /// used up.
 pub(super) const MEMORY_EVENTS: [&str; 2] = ["memory.events", "memory.oom_control"];
 
-/// How many processes of a container the kernel has killed because its memory was used up.
-pub fn killed_for_memory(container: &str) -> Result<u64> {
-    let mut killed = 0;
+/// Tells how many processes of a container the kernel has killed because its memory was used up: of a
+/// container whose groups are there.
+pub fn killed_for_memory(container: &str) -> Result<Gauge<u64>> {
+    let doing = format!("read what was killed in {container}");
+    let mut counters = Vec::new();
     for group in memory_of(container)? {
-        let group = Path::new(&group);
         for file in MEMORY_EVENTS {
-            match fs::read_to_string(group.join(file)) {
-                Err(error) if is_gone(&error) => {}
-                text => {
-                    killed += memory_kills(
-                        &text.doing(|| format!("read what was killed in {}", show(group)))?,
-                    );
-                }
-            }
+            let counter = Counter::open(&Path::new(&group).join(file)).doing(|| doing.clone())?;
+            counters.extend(counter);
         }
     }
-    Ok(killed)
+    Ok(Box::new(move || {
+        let mut killed = 0;
+        for counter in &counters {
+            killed += memory_kills(&counter.read().doing(|| doing.clone())?);
+        }
+        Ok(killed)
+    }))
 }
 
 /// Whether groups can limit what is read and written.
@@ -197,10 +206,6 @@ fn await_ends(ends: &[OwnedFd], until: Instant) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
 fn processes(group: &Path) -> io::Result<Vec<i32>> {

@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    Linux, Lock,
+    Gauge, Linux, Lock,
     btrfs::Subvolume,
     doctor,
     error::{Doing, Error, Result, show},
@@ -178,6 +178,10 @@ impl Linux for Fake {
         })
     }
 
+    fn exists(&self, path: &Path) -> Result<bool> {
+        self.look("exists", |_| file::exists(path))
+    }
+
     fn names(&self, path: &Path) -> Result<Vec<String>> {
         self.look("names", |_| file::names(path))
     }
@@ -257,10 +261,15 @@ impl Linux for Fake {
         })
     }
 
-    fn is_limit_reached(&self, path: &Path) -> Result<bool> {
-        self.look("is_limit_reached", |state| {
-            Ok(state.volumes.get(path).is_some_and(machine::Volume::is_full))
-        })
+    fn forget_limits(&self, _: &Path) -> Result<()> {
+        self.change("forget_limits", None, |_| Ok(()))
+    }
+
+    fn limit_reached(&self, path: &Path) -> Result<Gauge<bool>> {
+        let (machine, path) = (Arc::clone(&self.machine), path.to_owned());
+        let reached =
+            move || Ok(machine.state().volumes.get(&path).is_some_and(machine::Volume::is_full));
+        self.look("limit_reached", |_| Ok(Box::new(reached) as Gauge<bool>))
     }
 
     fn unpack(
@@ -388,10 +397,10 @@ impl Linux for Fake {
         self.change("remove_cgroups", Some(&mut half), |state| state.remove_groups(container, 2))
     }
 
-    fn killed_for_memory(&self, path: &Path, name: &str) -> Result<u64> {
-        self.look("killed_for_memory", |state| {
-            Ok(state.starved.get(&path.join(name)).copied().unwrap_or(0))
-        })
+    fn killed_for_memory(&self, path: &Path, name: &str) -> Result<Gauge<u64>> {
+        let (machine, path) = (Arc::clone(&self.machine), path.join(name));
+        let killed = move || Ok(machine.state().starved.get(&path).copied().unwrap_or(0));
+        self.look("killed_for_memory", |_| Ok(Box::new(killed) as Gauge<u64>))
     }
 
     fn link_exists(&self, name: &str) -> Result<bool> {

@@ -20,6 +20,11 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Whether there is anything at a path.
+pub fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().doing(|| format!("look for {}", show(path)))
+}
+
 /// Writes a file beside its place, syncs it, and renames it: whoever reads sees all or nothing.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let doing = || format!("write {}", show(path));

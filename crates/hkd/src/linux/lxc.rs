@@ -17,6 +17,8 @@ use std::{
         unix::net::UnixListener,
     },
     path::{Path, PathBuf},
+    process::Child,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -33,7 +35,7 @@ pub use confine::Io;
 pub use log::end;
 
 use super::{
-    cgroup,
+    Gauge, cgroup,
     command::Command,
     disk,
     error::{Doing, Error, Result, show},
@@ -280,24 +282,29 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
     }
     // Without LXC there is no end of which its log would tell.
     let unlog = |_: &Error| drop(fs::remove_file(log::of(&directory)));
-    let mut child = command.spawn().inspect_err(unlog)?;
+    let child = command.spawn().inspect_err(unlog)?;
     let pid = i32::try_from(child.id()).unwrap_or_default();
-    // Nobody waits for its status, which means nothing; but it must not stay as a zombie.
-    std::thread::Builder::new()
-        .name(format!("reap {}", container.name))
-        .stack_size(64 * 1024)
-        .spawn(move || drop(child.wait()))
-        .doing(|| format!("watch over the monitor of {}", container.name))?;
+    reap(Some(child));
     Ok(Monitor { pid })
 }
 
-/// How many processes of a container were killed because its memory was used up, in its present run or,
-/// when that is over, in its last.
-pub fn killed_for_memory(path: &Path, name: &str) -> Result<u64> {
+/// Takes a monitor among our children, and leave of those that have ended: their status means nothing, but
+/// they must not stay as zombies.
+fn reap(monitor: Option<Child>) {
+    static MONITORS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+    let mut monitors = MONITORS.lock().unwrap_or_else(PoisonError::into_inner);
+    monitors.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    monitors.extend(monitor);
+}
+
+/// Tells how many processes of a container were killed because its memory was used up, in its present run
+/// or, when that is over, in its last.
+pub fn killed_for_memory(path: &Path, name: &str) -> Result<Gauge<u64>> {
     let kept = path.join(name).join(KEPT_COUNTS);
     let ended = super::file::read(&kept)?.unwrap_or_default();
     let ended = cgroup::memory_kills(&String::from_utf8_lossy(&ended));
-    Ok(ended.max(cgroup::killed_for_memory(name)?))
+    let killed = cgroup::killed_for_memory(name)?;
+    Ok(Box::new(move || Ok(ended.max(killed()?))))
 }
 
 /// The monitor of a container, if one lives. The names of such sockets are free for all: who is not
@@ -312,7 +319,10 @@ pub fn monitor(path: &Path, name: &str) -> Result<Option<Monitor>> {
     loop {
         match connect(&stream, &address) {
             Ok(()) => break,
-            Err(Errno::CONNREFUSED) => return Ok(None),
+            Err(Errno::CONNREFUSED) => {
+                reap(None);
+                return Ok(None);
+            }
             // Too many wait to be heard.
             Err(Errno::AGAIN) if Instant::now() < until => std::thread::sleep(ANSWERS_AGAIN),
             Err(error) => return Err(error).doing(doing),

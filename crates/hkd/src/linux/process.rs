@@ -4,12 +4,18 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// A descriptor that becomes readable when a process ends; `None` when it has ended.
+/// A descriptor that becomes readable when a process ends; `None` when it has ended, whether somebody has
+/// taken leave of it or not.
 pub fn pidfd(pid: i32) -> Option<OwnedFd> {
-    let pid = rustix::process::Pid::from_raw(pid)?;
-    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok()
+    let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::NONBLOCK).ok()?;
+    let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&Timespec::default()));
+    (ended == Ok(0)).then_some(pidfd)
 }
 
 /// Hands a descriptor to the event loop, which tells when it becomes readable.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Linux, Lock,
+    Gauge, Linux, Lock,
     btrfs::{self, Subvolume},
     cgroup, doctor,
     error::{Doing, Result, show},
@@ -63,6 +63,9 @@ impl Linux for Real {
     fn remove_folder(&self, path: &Path) -> Result<()> {
         file::remove_folder(path)
     }
+    fn exists(&self, path: &Path) -> Result<bool> {
+        file::exists(path)
+    }
     fn names(&self, path: &Path) -> Result<Vec<String>> {
         file::names(path)
     }
@@ -101,8 +104,11 @@ impl Linux for Real {
     fn limit_subvolume(&self, path: &Path, bytes: u64) -> Result<()> {
         btrfs::quota::limit(path, bytes)
     }
-    fn is_limit_reached(&self, path: &Path) -> Result<bool> {
-        btrfs::quota::is_reached(path)
+    fn forget_limits(&self, folder: &Path) -> Result<()> {
+        btrfs::quota::forget(folder)
+    }
+    fn limit_reached(&self, path: &Path) -> Result<Gauge<bool>> {
+        btrfs::quota::reached(path)
     }
     fn unpack(
         &self,
@@ -162,7 +168,7 @@ impl Linux for Real {
         cgroup::remove(&cgroup::of_container(container)?)
     }
 
-    fn killed_for_memory(&self, path: &Path, name: &str) -> Result<u64> {
+    fn killed_for_memory(&self, path: &Path, name: &str) -> Result<Gauge<u64>> {
         lxc::killed_for_memory(path, name)
     }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::Driver;
 use crate::{
     layout::Layout,
-    linux::{self, Error, Linux, Lock, unpack::Archive},
+    linux::{self, Error, Gauge, Linux, Lock, unpack::Archive},
     plan,
 };
 
@@ -121,8 +121,12 @@ impl Driver for Btrfs {
         self.linux.limit_subvolume(&layout.overlay(di, vm), bytes)
     }
 
-    fn is_overlay_full(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<bool> {
-        self.linux.is_limit_reached(&layout.overlay(di, vm))
+    fn forget_limits(&self, layout: &Layout) -> linux::Result<()> {
+        self.linux.forget_limits(&layout.overlayfs)
+    }
+
+    fn overlay_full(&self, layout: &Layout, di: DiId, vm: VmId) -> linux::Result<Gauge<bool>> {
+        self.linux.limit_reached(&layout.overlay(di, vm))
     }
 
     fn tree(&self, layout: &Layout, di: DiId, vm: VmId) -> PathBuf {

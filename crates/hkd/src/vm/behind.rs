@@ -80,6 +80,7 @@ impl VmLoop {
                 let ended = ended.unwrap_or_else(|_| Err(panicked()));
                 return if own { ended } else { Err(StepError::Changed) }.map_err(Failure::Step);
             }
+            self.write_row().await;
             if behind.progress.has_changed().unwrap_or(false) {
                 behind.heard = Instant::now();
                 let progress = *behind.progress.borrow_and_update();

@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Doing, Error, Result, ioctl, ior, iow, iowr, show, subvolume, volume};
+use super::{
+    super::{Gauge, counter::Counter},
+    Doing, Error, Result, ioctl, ior, iow, iowr, show, subvolume, volume,
+};
 
 const QUOTA_CTL: libc::c_ulong = iowr(40, size_of::<QuotaCtl>());
 const QGROUP_ASSIGN: libc::c_ulong = iow(41, size_of::<Assign>());
@@ -67,7 +70,6 @@ pub fn limit(path: &Path, bytes: u64) -> Result<()> {
     }
     let folder = File::open(path).doing(doing)?;
     enable(&folder, &groups, path)?;
-    forget(&folder, &groups);
     let found = subvolume(path)?.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT));
     let id = found.doing(doing)?.id;
     let group = group_of(id);
@@ -83,35 +85,42 @@ pub fn limit(path: &Path, bytes: u64) -> Result<()> {
     ioctl(&folder, QGROUP_LIMIT, &mut { limit }).doing(doing)
 }
 
-/// Whether a subvolume has reached its limit. One without a limit never does, nor one that is gone.
-pub fn is_reached(path: &Path) -> Result<bool> {
-    let doing = || format!("read how much was written to {}", show(path));
-    let Some(found) = subvolume(path)? else { return Ok(false) };
+/// Tells whether a subvolume has reached its limit. One without a limit never does, nor one that is gone.
+pub fn reached(path: &Path) -> Result<Gauge<bool>> {
+    let doing = format!("read how much was written to {}", show(path));
+    let Some(found) = subvolume(path)? else { return Ok(Box::new(|| Ok(false))) };
     let group = groups(path)?.join(name(group_of(found.id)));
-    let number = |file: &str| match fs::read_to_string(group.join(file)) {
-        Ok(text) => Ok(text.trim().parse::<u64>().ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    };
-    let (used, most) = (number("referenced").doing(doing)?, number("max_referenced").doing(doing)?);
-    // Zero stands for no limit.
-    let most = most.filter(|most| *most > 0 && *most < u64::MAX);
-    Ok(used.zip(most).is_some_and(|(used, most)| used.saturating_add(most / LEFT) >= most))
+    let number = |file: &str| Counter::open(&group.join(file)).doing(|| doing.clone());
+    let (used, most) = (number("referenced")?, number("max_referenced")?);
+    Ok(Box::new(move || {
+        let number = |counter: &Option<Counter>| -> Result<Option<u64>> {
+            let text = counter.as_ref().map(Counter::read).transpose().doing(|| doing.clone())?;
+            Ok(text.and_then(|text| text.trim().parse().ok()))
+        };
+        // Zero stands for no limit.
+        let most = number(&most)?.filter(|most| *most > 0 && *most < u64::MAX);
+        let reached = |used: u64, most: u64| used.saturating_add(most / LEFT) >= most;
+        Ok(number(&used)?.zip(most).is_some_and(|(used, most)| reached(used, most)))
+    }))
 }
 
-/// Removes our groups of subvolumes that are gone. What cannot be removed is there the next time.
-fn forget(folder: &File, groups: &Path) {
-    let Ok(entries) = fs::read_dir(groups) else { return };
+/// Removes our groups of subvolumes that are gone, on the volume of a folder. The kernel keeps what a
+/// subvolume had for some time after its deletion: what cannot be removed yet is there the next time.
+pub fn forget(folder: &Path) -> Result<()> {
+    let groups = groups(folder)?;
+    let Ok(entries) = fs::read_dir(&groups) else { return Ok(()) };
+    let folder = File::open(folder).doing(|| format!("open {}", show(folder)))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     for (name, id) in names.filter_map(|name| owner(&name).map(|id| (name, id))) {
         // The root of a subvolume that is there takes a block.
         let referenced = fs::read_to_string(groups.join(name).join("referenced"));
         if referenced.is_ok_and(|bytes| bytes.trim() == "0") {
             for group in [id, group_of(id)] {
-                drop(ioctl(folder, QGROUP_CREATE, &mut Create { add: 0, group }));
+                drop(ioctl(&folder, QGROUP_CREATE, &mut Create { add: 0, group }));
             }
         }
     }
+    Ok(())
 }
 
 fn enable(folder: &File, groups: &Path, path: &Path) -> Result<()> {
