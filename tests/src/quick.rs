@@ -20,7 +20,7 @@ impl World {
         let at = self.folder().join("quick");
         let root = at.display();
         shell(&format!(
-            "mkdir {root} && zstd -dcq {} | tar -xp -C {root} {TAKEN} && cd {root} && \
+            "mkdir {root} && zstd -dcq <{} | tar -xp -C {root} {TAKEN} && cd {root} && \
              mkdir -p dev home proc root run sys tmp usr/sbin var/lib var/log && chmod 1777 tmp",
             image_file("test").display()
         ));

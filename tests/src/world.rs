@@ -55,8 +55,11 @@ pub fn kernel() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
+/// What daemons say, unless `QVD_LOG` says otherwise.
+const LOG_LEVEL: &str = "info,hkd=debug,sqlx=warn";
+
 /// What daemons say, at WARN or ERROR, of a machine that is slow in everything.
-const SLOWNESS: [&str; 2] = ["slow statement", "does not answer"];
+const SLOWNESS: [&str; 3] = ["slow statement", "does not answer", "the volume's speed"];
 
 /// The port of a world's router: its network is its own.
 pub const PORT: u16 = 8443;
@@ -148,7 +151,8 @@ impl World {
         let from = self.log().len();
         let mut daemon = command(program("qvd"));
         daemon.arg("all").env("QVD_CONFIG", self.folder.join("node.conf"));
-        daemon.env("QVD_LOG", "info,hkd=debug,sqlx=warn").stdout(Stdio::null()).stderr(log);
+        let level = std::env::var("QVD_LOG").unwrap_or_else(|_| LOG_LEVEL.to_owned());
+        daemon.env("QVD_LOG", level).stdout(Stdio::null()).stderr(log);
         if let Some(manager) = manager {
             daemon.env("NOTIFY_SOCKET", manager);
         }

@@ -187,11 +187,15 @@ fn mount_root(node: &Node, work: &Work, record: &Record) -> Result<(), StepError
     let base = slots::base_of(record.slot);
     let tree = node.driver.tree(&node.layout, record.di(), vm);
     linux.let_in(&directory, base)?;
-    for to in [directory.join("root"), node.layout.mounted_root(vm)] {
+    let root = directory.join("root");
+    let mounts = [
+        (tree, root.clone(), Some(IdMap::container(base))),
+        (root, node.layout.mounted_root(vm), None),
+    ];
+    for (from, to, map) in mounts {
         linux.make_folder(&to, 0o700)?;
         if !linux.is_mounted(&to)? {
-            let map = IdMap::container(base);
-            linux.bind(&Bind { from: tree.clone(), to, map, suid: true })?;
+            linux.bind(&Bind { from, to, map, suid: true })?;
         }
     }
     let init = directory.join("init");
@@ -220,7 +224,7 @@ fn mount_home(node: &Node, work: &Work, record: &Record) -> Result<(), StepError
     let to = node.directory(vm).join("home");
     linux.make_folder(&to, 0o700)?;
     if !linux.is_mounted(&to)? {
-        linux.bind(&Bind { from: home, to, map, suid: false })?;
+        linux.bind(&Bind { from: home, to, map: Some(map), suid: false })?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Nothing outside this module touches a disk, a mount, a link, a container or a program. [`Linux`] is
 //! what the rest of hkd sees of it; [`real::Real`] is the machine, and [`fake::Fake`] one for tests.
 
+pub mod apparmor;
 pub mod btrfs;
 pub mod cgroup;
 pub mod command;

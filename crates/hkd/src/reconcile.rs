@@ -27,8 +27,10 @@ use crate::{
 const BETWEEN: Duration = Duration::from_millis(20);
 /// How long after a first look at the firewall it is believed that something is missing there.
 const RULES_AGAIN: Duration = Duration::from_millis(500);
+/// How often is looked whether the firewall is as it was set.
+const LOOK_AT_RULES: Duration = Duration::from_secs(10);
 /// A net under the wake-ups.
-const SLOW_TICK: Duration = Duration::from_secs(10);
+const SLOW_TICK: Duration = Duration::from_secs(30);
 
 /// The loops of a host.
 #[derive(Debug)]
@@ -66,22 +68,33 @@ impl Reconciler {
 
     /// Runs until stopped. Stopping ends no VM.
     pub async fn run(mut self, mut wake: Wake, stop: CancellationToken) {
-        let mut tick = interval(SLOW_TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        let every = |period| {
+            let mut tick = interval(period);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            tick
+        };
+        let (mut tick, mut rules) = (every(SLOW_TICK), every(LOOK_AT_RULES));
+        while !stop.is_cancelled() {
             if !self.looked {
                 self.look().await;
             }
             self.feed().await;
             let again = Instant::now() + BETWEEN;
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                Some(ended) = self.loops.join_next(), if !self.loops.is_empty() => {
-                    self.ended(ended);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    Some(ended) = self.loops.join_next(), if !self.loops.is_empty() => {
+                        self.ended(ended);
+                    }
+                    () = wake.changed() => sleep_until(again).await,
+                    _ = tick.tick() => {}
+                    _ = rules.tick() => {
+                        self.look_at_rules().await;
+                        continue;
+                    }
                 }
-                () = wake.changed() => sleep_until(again).await,
-                _ = tick.tick() => self.look_at_rules().await,
+                break;
             }
         }
         // Each loop is between two steps, or its step is finished by its thread: all are idempotent.

@@ -48,8 +48,8 @@ const BUSY_AGAIN: Duration = Duration::from_millis(200);
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// How long an agent has to prepare its guest.
 const PREPARE_WITHIN: Duration = Duration::from_mins(1);
-/// How often is looked whether a VM's memory was used up.
-const USED_UP_AGAIN: Duration = Duration::from_secs(5);
+/// How often is looked whether a VM has used up what it was given.
+const USED_UP_AGAIN: Duration = Duration::from_secs(10);
 /// How long a step may take before the VM's row says that it waits for it.
 const TOLD_AFTER: Duration = Duration::from_millis(100);
 /// An agent that hangs up more often than this is waited for.

@@ -101,10 +101,26 @@ fn descriptors() -> usize {
 
 /// A runtime for a daemon.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    give_memory_back();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start a runtime")
+}
+
+/// Has the allocator give back what is freed: else each thread keeps what it needed once, and the place in
+/// which a password was checked stays.
+#[expect(unsafe_code, reason = "mallopt(3) has no safe wrapper")]
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    for (what, most) in [
+        (libc::M_ARENA_MAX, 2),
+        (libc::M_MMAP_THRESHOLD, 256 << 10),
+        (libc::M_TRIM_THRESHOLD, 256 << 10),
+    ] {
+        // SAFETY: it sets numbers of the allocator.
+        unsafe { libc::mallopt(what, most) };
+    }
 }
 
 /// Tells the service manager, or the supervisor, that this daemon works.

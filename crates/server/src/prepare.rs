@@ -49,6 +49,10 @@ pub(crate) async fn host(config: &Config) -> Result<()> {
         rustix::process::geteuid().is_root(),
         "this needs root: it prepares folders and starts containers"
     );
+    if let Err(error) = hkd::linux::apparmor::load() {
+        // Desktops run without it; the doctor says what that means.
+        tracing::warn!(%error, "the profile of desktops is not loaded");
+    }
     let account = Account::of_this_machine()?;
     folders(config, account.ids())?;
     let settings = database(config).await?;

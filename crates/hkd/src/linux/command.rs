@@ -7,16 +7,19 @@
 use std::{
     ffi::OsString,
     fmt::Write as _,
-    io::{self, Read},
+    fs::File,
+    io::{self, Read, Seek as _, Write as _},
     os::fd::{AsRawFd, OwnedFd},
+    path::Path,
     process::{Child, ExitStatus, Stdio},
-    sync::{LazyLock, mpsc},
+    sync::{LazyLock, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::{MemfdFlags, memfd_create},
     io::Errno,
     process::{Resource, Rlimit, getrlimit, prlimit},
 };
@@ -134,8 +137,8 @@ impl Command {
         if self.stdout.is_none() {
             self.stdout = Some(out_at.into());
         }
-        let mut child = self.spawn()?;
-        let (status, said) = hear(&mut child, &mut out, within).doing(doing)?;
+        let child = self.spawn()?;
+        let (status, said) = hear(child, &mut out, within).doing(doing)?;
         let Some(status) = status else {
             return Err(Error::Timeout { program, seconds: within.as_secs() });
         };
@@ -149,9 +152,11 @@ impl Command {
             let _ = write!(line, " {}", argument.display());
         }
         tracing::debug!(command = line, "starting a program");
-        let mut command = std::process::Command::new(&self.program);
-        command.args(&self.arguments).env_clear();
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        // By its path: where the name has to be looked for in a new PATH, this process is forked.
+        let mut places = PATH.split(':').map(|place| Path::new(place).join(&self.program));
+        let found = places.find(|path| path.exists());
+        let mut command = std::process::Command::new(found.unwrap_or_else(|| self.program.into()));
+        command.args(&self.arguments).env_clear().env("PATH", PATH);
         command.env("LC_ALL", "C.UTF-8").current_dir("/");
         command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from));
         match self.stdout {
@@ -178,6 +183,18 @@ impl Command {
     }
 }
 
+/// A text for a program's standard input; `name` is what the kernel calls it.
+pub fn text(name: &str, text: &str) -> Result<OwnedFd> {
+    let doing = || format!("hand over the {name}");
+    let file = memfd_create(name, MemfdFlags::CLOEXEC).doing(doing)?;
+    let mut file = File::from(file);
+    file.write_all(text.as_bytes()).and_then(|()| file.rewind()).doing(doing)?;
+    Ok(file.into())
+}
+
+/// Where programs are.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// How many descriptors a program may open as long as it asks for no more: hkd takes as many as it can,
 /// but `select` knows no more than this, and old programs close as many as they could have.
 const DESCRIPTORS: u64 = 1024;
@@ -191,8 +208,20 @@ fn few_descriptors(child: &Child) {
     let _ = prlimit(Some(pid), Resource::Nofile, Rlimit { current, maximum });
 }
 
+/// Takes a child that nobody waits for among those that we have, and leave of those that have ended: their
+/// status means nothing, but they must not stay as zombies.
+pub fn reap(child: Option<Child>) {
+    static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+    let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    children.extend(child);
+    children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+}
+
+/// How long a child that was killed may take to be gone.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Waits for a child; ends it when its time is up and returns `None`.
-pub fn wait(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus>> {
+pub fn wait(child: Child, within: Duration) -> io::Result<Option<ExitStatus>> {
     watch(child, within, None)
 }
 
@@ -201,7 +230,7 @@ pub fn wait(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus
 /// What it left behind may hold the other end of the pipe for ever, so the end of the pipe is not
 /// waited for: what the child said before it ended is there when it has ended.
 fn hear(
-    child: &mut Child,
+    child: Child,
     out: &mut io::PipeReader,
     within: Duration,
 ) -> io::Result<(Option<ExitStatus>, Vec<u8>)> {
@@ -213,11 +242,11 @@ fn hear(
 }
 
 fn watch(
-    child: &mut Child,
+    mut child: Child,
     within: Duration,
     mut said: Option<&mut Said<'_>>,
 ) -> io::Result<Option<ExitStatus>> {
-    let pid = rustix::process::Pid::from_child(child);
+    let pid = rustix::process::Pid::from_child(&child);
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
     let until = Instant::now() + within;
     loop {
@@ -227,7 +256,9 @@ fn watch(
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             child.kill()?;
-            child.wait()?;
+            // One that storage holds up does not end before it answers.
+            let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timespec(ENDS_WITHIN)));
+            reap(Some(child));
             return Ok(None);
         }
         let mut polled = vec![PollFd::new(&pidfd, PollFlags::IN)];
@@ -299,7 +330,6 @@ pub fn judge(program: &str, status: ExitStatus, said: String) -> Result<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
 
     #[test]
     fn a_failing_program_is_quoted_and_a_slow_one_is_ended() {

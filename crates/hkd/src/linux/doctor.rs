@@ -20,7 +20,7 @@ use rustix::{
 };
 use serde_json::Value;
 
-use super::{btrfs, cgroup, command::Command, shared};
+use super::{apparmor, btrfs, cgroup, command::Command, shared};
 
 /// The oldest kernel on which a btrfs volume can be id-mapped.
 const KERNEL_MIN: (u32, u32) = (5, 15);
@@ -100,6 +100,7 @@ pub fn look(asked: &Asked) -> Vec<Finding> {
         finding("the volume's speed", speed(&asked.basefs)),
         finding("control groups", groups()),
         finding("user namespaces", namespaces()),
+        finding("AppArmor", confinement()),
         finding("what the kernel counts for all desktops", limits()),
         finding("open files", files()),
         finding("the bridge", bridge(&asked.bridge)),
@@ -114,6 +115,16 @@ pub fn look(asked: &Asked) -> Vec<Finding> {
     }
     findings.push(finding("LXC's version", lxc()));
     findings
+}
+
+fn confinement() -> Option<Wrong> {
+    (apparmor::is_on() && !apparmor::is_loaded()).then(|| {
+        Wrong::new(
+            "the profile of desktops is not loaded: they have LXC's, under which services of many \
+             images fail",
+            "apt install apparmor, then `qvd migrate`",
+        )
+    })
 }
 
 fn text(path: &str) -> String {

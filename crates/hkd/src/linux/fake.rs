@@ -23,7 +23,7 @@ use super::{
     file::{self, Hold, Volume},
     firewall::{Network, Source},
     lxc::{Container, End, Monitor},
-    mount::{Bind, IdMap},
+    mount::Bind,
     unpack::Archive,
 };
 
@@ -300,9 +300,8 @@ impl Linux for Fake {
 
     fn show_program(&self, program: &Path, to: &Path) -> Result<()> {
         self.change("show_program", None, |state| {
-            let nobody = IdMap { users: Vec::new(), groups: Vec::new() };
             let (from, to) = (program.to_owned(), to.to_owned());
-            state.mounts.push(Bind { from, to, map: nobody, suid: false });
+            state.mounts.push(Bind { from, to, map: None, suid: false });
             Ok(())
         })
     }

@@ -4,15 +4,15 @@
 //! not even this host; VMs do not reach each other, nor services of this host. `nft` takes each
 //! change as one transaction.
 
-use std::{io::Write, net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 
 use ipnet::Ipv4Net;
 use model::VmId;
 use serde_json::Value;
 
 use super::{
-    command::Command,
-    error::{Doing, Error, Result},
+    command::{Command, text},
+    error::{Error, Result},
     mac::Mac,
     names::Names,
 };
@@ -142,12 +142,8 @@ fn source_of(names: &Names, element: &Value) -> Option<Source> {
 
 /// Applies a text of rules as one transaction.
 pub fn apply(rules: &str) -> Result<()> {
-    let doing = || "hand rules to nft".to_owned();
-    let file = rustix::fs::memfd_create("rules", rustix::fs::MemfdFlags::CLOEXEC).doing(doing)?;
-    let mut file = std::fs::File::from(file);
-    file.write_all(rules.as_bytes()).doing(doing)?;
-    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).doing(doing)?;
-    Command::new("nft").args(["-f", "-"]).stdin(file.into()).run(Duration::from_secs(20)).map(drop)
+    let rules = text("rules", rules)?;
+    Command::new("nft").args(["-f", "-"]).stdin(rules).run(Duration::from_secs(20)).map(drop)
 }
 
 #[cfg(test)]

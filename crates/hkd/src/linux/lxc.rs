@@ -17,8 +17,6 @@ use std::{
         unix::net::UnixListener,
     },
     path::{Path, PathBuf},
-    process::Child,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -35,8 +33,8 @@ pub use confine::Io;
 pub use log::end;
 
 use super::{
-    Gauge, cgroup,
-    command::Command,
+    Gauge, apparmor, cgroup,
+    command::{Command, reap},
     disk,
     error::{Doing, Error, Result, show},
     mac::Mac,
@@ -208,8 +206,12 @@ impl Container {
             &script(LIMITS_SCRIPT),
             &script(END_SCRIPT),
         ));
-        if !apparmor() {
-            text.push_str("lxc.apparmor.profile = unconfined\n");
+        // Where the kernel confines and ours is not loaded, it is LXC's own.
+        if let Some(profile) = match (apparmor::is_on(), apparmor::is_loaded()) {
+            (false, _) => Some("unconfined"),
+            (true, loaded) => loaded.then_some(apparmor::PROFILE),
+        } {
+            let _ = writeln!(text, "lxc.apparmor.profile = {profile}");
         }
         let bytes = self.memory.saturating_mul(1024 * 1024);
         let processes = self.processes;
@@ -250,11 +252,6 @@ fn unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// Whether the kernel confines with `AppArmor`.
-fn apparmor() -> bool {
-    Path::new("/sys/kernel/security/apparmor").exists()
-}
-
 /// Starts a container. Its monitor holds `lock`, so that who comes later can tell that a start is
 /// under way; it is returned before the container's init runs.
 pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
@@ -286,15 +283,6 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
     let pid = i32::try_from(child.id()).unwrap_or_default();
     reap(Some(child));
     Ok(Monitor { pid })
-}
-
-/// Takes a monitor among our children, and leave of those that have ended: their status means nothing, but
-/// they must not stay as zombies.
-fn reap(monitor: Option<Child>) {
-    static MONITORS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
-    let mut monitors = MONITORS.lock().unwrap_or_else(PoisonError::into_inner);
-    monitors.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-    monitors.extend(monitor);
 }
 
 /// Tells how many processes of a container were killed because its memory was used up, in its present run

@@ -70,28 +70,28 @@ pub struct Bind {
     pub from: std::path::PathBuf,
     /// Where; must be a folder.
     pub to: std::path::PathBuf,
-    /// Whose ids.
-    pub map: IdMap,
+    /// Whose ids; none: as they are seen where it is taken from.
+    pub map: Option<IdMap>,
     /// Whether set-user-id programs work: only in the root of a container.
     pub suid: bool,
 }
 
-/// Mounts a folder with its ids mapped. Devices never work through it.
+/// Mounts a folder, with its ids mapped if it is to be. Devices never work through it.
 pub fn bind(bind: &Bind) -> Result<()> {
     let doing = || format!("mount {} on {}", show(&bind.from), show(&bind.to));
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(CWD, &bind.from, flags).doing(doing)?;
-    let namespace = user_namespace(&bind.map).doing(doing)?;
+    let namespace = bind.map.as_ref().map(user_namespace).transpose().doing(doing)?;
     let (set, clear) = if bind.suid {
         (libc::MOUNT_ATTR_NODEV, libc::MOUNT_ATTR_NOSUID)
     } else {
         (libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID, 0)
     };
     let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_IDMAP | set,
+        attr_set: set | if namespace.is_some() { libc::MOUNT_ATTR_IDMAP } else { 0 },
         attr_clr: clear,
         propagation: libc::MS_PRIVATE,
-        userns_fd: u64::from(namespace.as_raw_fd().unsigned_abs()),
+        userns_fd: namespace.as_ref().map_or(0, |held| u64::from(held.as_raw_fd().unsigned_abs())),
     };
     match set_attributes(&tree, &attributes) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {

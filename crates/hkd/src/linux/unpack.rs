@@ -66,7 +66,7 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
     if let Some(lock) = &archive.lock.0 {
         command.inherit(lock.try_clone().doing(|| format!("lock {path}"))?.into());
     }
-    let mut child = command.spawn()?;
+    let child = command.spawn()?;
     let listener = std::thread::spawn(move || {
         let mut text = Vec::new();
         // What does not fit is dropped, so that tar is never held up by its own warnings.
@@ -88,8 +88,7 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
         }
     });
     drop(sink);
-    let status =
-        command::wait(&mut child, LAST_WRITES).doing(|| format!("wait for tar on {path}"))?;
+    let status = command::wait(child, LAST_WRITES).doing(|| format!("wait for tar on {path}"))?;
     let said = listener.join().unwrap_or_default();
     let digest = copied.map_err(|source| match source.kind() {
         // tar left first: what it said is the reason.

@@ -413,7 +413,8 @@ impl State {
         let mounted = |path: &Path| self.mounts.iter().rfind(|each| each.to == path);
         let root = mounted(&container.root).filter(|each| each.suid);
         let image = root.and_then(|root| self.volumes.get(&root.from));
-        let base = root.and_then(|root| root.map.users.first()).map(|range| range.outside);
+        let base =
+            root.and_then(|root| root.map.as_ref()?.users.first()).map(|range| range.outside);
         let home = container.home.as_ref().is_none_or(|(home, _)| mounted(home).is_some());
         let running = self.containers.contains_key(&container.directory());
         [
