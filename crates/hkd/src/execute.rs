@@ -278,7 +278,7 @@ pub fn hostname(name: &str) -> String {
 /// How long a container may take until a program can be put into it.
 const INJECT_WITHIN: Duration = Duration::from_secs(10);
 /// How soon it is tried again, at first and when it takes longer than it should.
-const INJECT_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+const INJECT_AGAIN: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(250));
 /// How long it should take at most.
 const INJECT_SOON: Duration = Duration::from_secs(1);
 

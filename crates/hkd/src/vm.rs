@@ -44,6 +44,8 @@ const SLOW_TICK: Duration = Duration::from_mins(2);
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// How soon a step is tried again that another was busy with.
 const BUSY_AGAIN: Duration = Duration::from_millis(200);
+/// How soon is looked again for what must just have ended.
+const ENDED_AGAIN: Duration = Duration::from_millis(5);
 /// How long an agent has to say who it is.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// How long an agent has to prepare its guest.
@@ -595,12 +597,14 @@ impl VmLoop {
 
     /// Resolves when the container's monitor has ended; never, when there is none.
     fn container_end(&self, seen: &Observation) -> impl Future<Output = ()> + use<> {
-        let starting = seen.seen.container.is_some();
+        let (starting, answered) = (seen.seen.container.is_some(), seen.monitor.is_some());
         let watched = seen.monitor.and_then(|monitor| self.node.linux.watch(monitor));
         async move {
             match watched.and_then(linux::process::awaited) {
                 Some(end) => drop(end.readable().await),
-                // It was just started, or ended between the look and now: look again soon.
+                // It has ended between the look and now.
+                None if answered => sleep(ENDED_AGAIN).await,
+                // It was just started: look again soon.
                 None if starting => sleep(BUSY_AGAIN).await,
                 None => std::future::pending().await,
             }
