@@ -118,8 +118,8 @@ fn profile(world: &World, vm: &str) -> String {
     shell(&format!("cat /proc/{init}/attr/current"))
 }
 
-/// Where the kernel has `AppArmor`, containers run under a profile of LXC's, in force; all units of a
-/// system's own init start under it, and a desktop does.
+/// Where the kernel has `AppArmor`, containers run under our profile, in force; all units of a system's own
+/// init start under it, and a desktop does.
 #[test]
 fn containers_are_confined_by_apparmor() {
     if !has_apparmor() {
@@ -130,7 +130,7 @@ fn containers_are_confined_by_apparmor() {
     world.add_vm("desk", "ada");
     up(&world, "desk");
     let found = profile(&world, "desk");
-    assert!(found.contains("lxc") && found.ends_with("(enforce)"), "{found}");
+    assert!(found.starts_with("lxc-container-qvd") && found.ends_with("(enforce)"), "{found}");
     until("a running system", Duration::from_secs(30), || {
         let running = world.try_inside("desk", "systemctl is-system-running");
         running.map_err(|why| (why, world.try_inside("desk", "systemctl --failed --no-legend")))

@@ -277,10 +277,8 @@ pub fn hostname(name: &str) -> String {
 
 /// How long a container may take until a program can be put into it.
 const INJECT_WITHIN: Duration = Duration::from_secs(10);
-/// How soon it is tried again, at first and when it takes longer than it should.
+/// How soon it is tried again: an eighth of what it has taken, within these.
 const INJECT_AGAIN: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(250));
-/// How long it should take at most.
-const INJECT_SOON: Duration = Duration::from_secs(1);
 
 fn inject(node: &Node, vm: model::VmId) -> Result<(), StepError> {
     let name = node.names.container(vm);
@@ -306,7 +304,7 @@ fn inject(node: &Node, vm: model::VmId) -> Result<(), StepError> {
             return Err(failed.into());
         }
         let (soon, late) = INJECT_AGAIN;
-        std::thread::sleep(if begun.elapsed() < INJECT_SOON { soon } else { late });
+        std::thread::sleep((begun.elapsed() / 8).clamp(soon, late));
     }
 }
 

@@ -36,6 +36,14 @@ pub struct UsedUp {
 }
 
 impl UsedUp {
+    /// Looks once; where that cannot be told, nothing.
+    fn now(node: &Node, vm: VmId, di: DiId) -> Self {
+        Self::of(node, vm, di).and_then(|gauge| gauge()).unwrap_or_else(|error| {
+            tracing::debug!(%vm, %error, "cannot tell what a VM has used up");
+            Self::default()
+        })
+    }
+
     /// Tells it of a VM with this image, as far as it can be told, for as long as it runs.
     pub fn of(node: &Node, vm: VmId, di: DiId) -> linux::Result<Gauge<Self>> {
         let killed = node.linux.killed_for_memory(&node.layout.vms, &node.names.container(vm))?;
@@ -67,35 +75,51 @@ pub fn observe(
     let container = (monitor.is_some() || starting)
         .then(|| Container { agent, stopping: stopping(node, record.as_ref(), now) });
     let image = di.map(|di| di.id).or_else(|| record.as_ref().map(Record::di));
-    let overlay = match image {
-        Some(image) => node.driver.overlay(&node.layout, image, vm)?,
-        None => None,
-    };
-    let others = others(node, vm, image)?;
-    let seen = Seen {
+    let found = Seen {
         record: here.then(|| record.as_ref().map_or(plan::Record::Empty, summary)),
-        base: match di {
-            Some(di) => node.driver.base(&node.layout, di)?,
-            None => None,
-        },
-        overlay,
+        rules: node.allowed().contains(&node.names.link(vm)),
+        container,
+        ..Seen::default()
+    };
+    // What a container stands on is no concern as long as it lives: storage that fails keeps nobody from
+    // ending it.
+    let seen = match container {
+        Some(_) => found,
+        None => foundations(node, vm, di, image, found)?,
+    };
+    // On its way up it has used nothing yet.
+    let used_up = match &record {
+        Some(record) if record.started => UsedUp::now(node, vm, record.di()),
+        _ => UsedUp::default(),
+    };
+    Ok(Observation { seen, record, image, monitor, used_up })
+}
+
+/// Adds what a container stands on, or will.
+fn foundations(
+    node: &Node,
+    vm: VmId,
+    di: Option<&Di>,
+    image: Option<DiId>,
+    seen: Seen,
+) -> linux::Result<Seen> {
+    let linux = node.linux.as_ref();
+    let directory = node.directory(vm);
+    let overlay = image.map(|image| node.driver.overlay(&node.layout, image, vm)).transpose()?;
+    let others = others(node, vm, image)?;
+    Ok(Seen {
+        base: di.map(|di| node.driver.base(&node.layout, di)).transpose()?.flatten(),
+        overlay: overlay.flatten(),
         other_overlays: others.iter().any(|(_, lasting)| !lasting),
         other_lasting: others.iter().any(|(_, lasting)| *lasting),
         root: linux.is_mounted(&node.layout.mounted_root(vm))?
             || linux.is_mounted(&directory.join("root"))?
             || linux.is_mounted(&directory.join("init"))?,
         home: linux.is_mounted(&directory.join("home"))?,
-        rules: node.allowed().contains(&node.names.link(vm)),
         link: linux.link_exists(&node.names.link(vm))?,
-        groups: !linux.cgroups(&name)?.is_empty(),
-        container,
-    };
-    // On its way up it has used nothing yet.
-    let used_up = match &record {
-        Some(record) if record.started => UsedUp::of(node, vm, record.di())?()?,
-        _ => UsedUp::default(),
-    };
-    Ok(Observation { seen, record, image, monitor, used_up })
+        groups: !linux.cgroups(&node.names.container(vm))?.is_empty(),
+        ..seen
+    })
 }
 
 /// A VM's overlays of other images than one, and whether each was made to last.

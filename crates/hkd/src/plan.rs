@@ -128,8 +128,9 @@ pub struct Container {
     pub stopping: Stopping,
 }
 
-/// What this host sees of a VM, read afresh on every pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What this host sees of a VM, read afresh on every pass. As long as a container lives, only it, the record
+/// and the rules are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a thing that is there or not")]
 pub struct Seen {
     /// The record.

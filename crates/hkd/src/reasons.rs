@@ -129,6 +129,12 @@ pub fn of_silence(path: &Path, now: Timestamp) -> Reason {
 
 /// Why this host cannot tell what is there of a VM.
 pub fn of_look(error: &Error, node: &Node, now: Timestamp) -> Reason {
+    if error.is_storage() {
+        return Reason::new(Code::StorageUnusable, now)
+            .with("path", node.layout.overlayfs.display())
+            .with("error", error)
+            .with("host", &node.name);
+    }
     Reason::new(Code::StepFailed, now)
         .with("step", "looking at what is there of the VM")
         .with("error", error)

@@ -219,7 +219,11 @@ impl VmLoop {
             Err(Failure::Step(StepError::Busy)) if self.waits_for_silent(step) => {
                 self.failed_at(step, goal, &Failure::Silent(step));
             }
-            Err(Failure::Step(StepError::Busy | StepError::Changed)) => sleep(BUSY_AGAIN).await,
+            Err(Failure::Step(StepError::Busy)) => {
+                self.write_row().await;
+                sleep(BUSY_AGAIN).await;
+            }
+            Err(Failure::Step(StepError::Changed)) => sleep(BUSY_AGAIN).await,
             Err(failure) => self.failed_at(step, goal, &failure),
         }
     }

@@ -72,7 +72,15 @@ async fn add(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::R
 
 async fn list(it: &Invocation, client: &Client, terminal: &Terminal) -> anyhow::Result<()> {
     let vms: Vec<Vm> = selection::list(it, client, "vms").await?;
-    terminal.list(&vms, COLUMNS, row, "There are no such virtual machines.")
+    terminal.list(&vms, COLUMNS, row, "There are no such virtual machines.")?;
+    if !terminal.is_json() {
+        for vm in &vms {
+            if let Some(reason) = &vm.reason {
+                terminal.say(&format!("{}: {}", vm.name, reason.text));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn row(vm: &Vm) -> Vec<String> {

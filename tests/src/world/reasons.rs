@@ -9,7 +9,7 @@ use crate::wait::until;
 
 impl World {
     /// Waits until a VM that is wanted says why it is not there yet: in the list, when asked, with what to
-    /// do about it.
+    /// do about it; and the log says it.
     #[track_caller]
     pub fn says(&self, vm: &str, code: &str, part: &str) {
         until(&format!("{vm} to say {code}"), Duration::from_secs(40), || {
@@ -19,8 +19,10 @@ impl World {
                 _ => Err(found),
             }
         });
-        let listed = self.vm(vm).to_string();
-        assert!(listed.contains(part), "{part} in {listed}");
+        let listed = self.qa(&format!("vm list -f name={vm}"));
+        let line = listed.lines().find(|line| line.starts_with(&format!("{vm}: ")));
+        assert!(line.is_some_and(|line| line.contains(part)), "{part} in {listed}");
+        assert!(self.log().contains(part), "{part} in the log");
         let why = self.qa(&format!("vm why -f name={vm}"));
         assert!(why.contains(part) && why.contains("remedy:"), "{why}");
     }

@@ -69,6 +69,34 @@ mod tests {
         assert_eq!(given, kept);
     }
 
+    /// What hkd mounts is the host's, and what it starts inherits nothing.
+    #[test]
+    fn the_unit_gives_no_mounts_of_its_own() {
+        const OPTIONS: [&str; 16] = [
+            "Private",
+            "Protect",
+            "ReadWritePaths",
+            "ReadOnlyPaths",
+            "InaccessiblePaths",
+            "ExecPaths",
+            "NoExecPaths",
+            "BindPaths",
+            "BindReadOnlyPaths",
+            "TemporaryFileSystem",
+            "RootDirectory",
+            "RootImage",
+            "MountFlags",
+            "DynamicUser",
+            "NoNewPrivileges",
+            "SystemCallFilter",
+        ];
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let unit = fs::read_to_string(root.join("packaging/systemd/qvd-hkd.service")).unwrap();
+        let unshares = |line: &&str| OPTIONS.iter().any(|option| line.starts_with(option));
+        assert_eq!(unit.lines().find(unshares), None);
+        assert!(unit.contains("\nKillMode=process\n"), "desktops outlive the daemon");
+    }
+
     /// A thread that gave up the rest has that, and cannot get more by a program that root starts.
     #[test]
     fn what_is_given_up_is_gone() {
