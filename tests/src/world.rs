@@ -5,9 +5,9 @@ mod reasons;
 mod secrets;
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Output, Stdio},
     time::Duration,
 };
 
@@ -229,11 +229,20 @@ impl World {
 
     /// Runs `qa`, which may fail.
     pub fn try_qa(&self, arguments: &str) -> Result<String, String> {
-        let output = command(program("qa"))
+        said(&format!("qa {arguments}"), self.call_qa(arguments))
+    }
+
+    fn call_qa(&self, arguments: &str) -> io::Result<Output> {
+        command(program("qa"))
             .args(arguments.split(' '))
             .env("QVD_API_SOCKET", self.folder.join("run/api/admin.sock"))
-            .output();
-        said(&format!("qa {arguments}"), output)
+            .output()
+    }
+
+    /// What `qa` remarks beside its result.
+    pub fn remarks(&self, arguments: &str) -> String {
+        let output = self.call_qa(arguments).expect("qa starts");
+        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     /// Runs `qa`, which must not fail.

@@ -19,7 +19,7 @@ impl World {
                 _ => Err(found),
             }
         });
-        let listed = self.qa(&format!("vm list -f name={vm}"));
+        let listed = self.remarks(&format!("vm list -f name={vm}"));
         let line = listed.lines().find(|line| line.starts_with(&format!("{vm}: ")));
         assert!(line.is_some_and(|line| line.contains(part)), "{part} in {listed}");
         assert!(self.log().contains(part), "{part} in the log");
