@@ -198,3 +198,35 @@ fn a_death_in_the_middle_of_a_start() {
     world.expect_log("INFO", "a run ended by itself");
     world.end();
 }
+
+/// What hkd finds that is nobody's goes: a link, control groups with a process in them, a mounted root, a leave
+/// of the firewall, a base that was only begun; what bears other names stays.
+#[test]
+fn what_is_nobodys_goes_with_the_next_hkd() {
+    let mut world = World::start_bare(Database::Sqlite);
+    let (prefix, storage) = (world.prefix().to_owned(), world.storage());
+    let (name, storage) = (format!("{prefix}-999"), storage.display());
+    let groups =
+        shell("ls -d /sys/fs/cgroup/pids /sys/fs/cgroup/unified 2>/dev/null | head -1 || true");
+    let groups = if groups.is_empty() { "/sys/fs/cgroup".to_owned() } else { groups };
+    let stray = command("sleep").arg("1000").spawn().expect("sleep starts");
+    let mut stray = Running(stray);
+    shell(&format!(
+        "ip link add {name} type bridge; ip link add {prefix}-other type bridge
+         mkdir {groups}/lxc.payload.{name}; echo {} >{groups}/lxc.payload.{name}/cgroup.procs
+         mkdir {storage}/rootfs/999-fs; mount -t tmpfs root {storage}/rootfs/999-fs
+         nft add element bridge {prefix} sources '{{ {name} . 54:52:00:00:03:e7 . 10.99.0.99 }}'
+         btrfs subvolume create {storage}/basefs/1-gone.tar.partial >/dev/null",
+        stray.0.id()
+    ));
+    assert_eq!(world.leftovers().len(), 5, "{:?}", world.leftovers());
+    kill_hkd(&world);
+    until("nothing to be left", WITHIN, || match world.leftovers() {
+        left if left.is_empty() && world.subvolumes().is_empty() => Ok(()),
+        left => Err((left, world.subvolumes())),
+    });
+    assert!(!stray.runs(), "what ran in its groups runs on");
+    shell(&format!("ip link del {prefix}-other"));
+    world.expect_log("INFO", "it was ended; it is started again");
+    world.end();
+}

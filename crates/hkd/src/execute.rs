@@ -101,8 +101,14 @@ pub fn execute(
         Step::Kill => linux.kill(&node.layout.vms, &name)?,
         Step::RemoveLink => linux.remove_link(&node.names.link(vm))?,
         Step::ForbidNetwork => {
-            if let Some(record) = &seen.record {
-                linux.forbid(&record.source())?;
+            match &seen.record {
+                Some(record) => linux.forbid(&record.source())?,
+                // Of what nobody knows any more the firewall itself says what it lets through.
+                None => {
+                    for source in linux.allowed()?.iter().filter(|source| source.vm == vm) {
+                        linux.forbid(source)?;
+                    }
+                }
             }
             node.allowed().remove(&node.names.link(vm));
         }

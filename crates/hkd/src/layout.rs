@@ -95,6 +95,18 @@ impl Layout {
         self.rootfs.join(format!("{vm}-fs"))
     }
 
+    /// The VM whose root is mounted in a folder of this name.
+    pub fn vm_of_root(name: &str) -> Option<VmId> {
+        let vm: VmId = name.strip_suffix("-fs")?.parse().ok()?;
+        (name == format!("{vm}-fs")).then_some(vm)
+    }
+
+    /// A base whose filling was begun, and its lock, from the name of a file beside the bases.
+    pub fn half_filled(&self, name: &str) -> Option<(PathBuf, PathBuf)> {
+        let base = name.strip_suffix(".partial")?;
+        Some((self.basefs.join(name), self.basefs.join(format!("lock.{base}"))))
+    }
+
     /// A VM's home.
     pub fn home(&self, vm: VmId) -> PathBuf {
         self.homefs.join(format!("{vm}-fs"))

@@ -142,9 +142,13 @@ pub trait Linux: Debug + Send + Sync {
     /// Kills what is in a container's groups and removes them.
     fn remove_cgroups(&self, container: &str) -> Result<()>;
 
+    /// The containers that have control groups, whoever they belong to.
+    fn grouped(&self) -> Result<Vec<String>>;
     /// Tells how many of a container's processes were killed because its memory was used up.
     fn killed_for_memory(&self, path: &Path, name: &str) -> Result<Gauge<u64>>;
 
+    /// The names of all links, whoever they belong to.
+    fn links(&self) -> Result<Vec<String>>;
     /// Whether a link is there.
     fn link_exists(&self, name: &str) -> Result<bool>;
     /// Takes a link away.

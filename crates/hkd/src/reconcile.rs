@@ -16,8 +16,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    layout::overlay_of,
-    linux,
+    layout::{Layout, overlay_of},
+    linux::{self, file::Hold},
     node::{Node, PerStart, Problem},
     vm::VmLoop,
 };
@@ -40,8 +40,8 @@ pub struct Reconciler {
     loops: JoinSet<VmId>,
     feeds: HashMap<VmId, watch::Sender<Option<Arc<Work>>>>,
     reached: bool,
-    /// VMs of which something was found on this machine, still to be handed over.
-    found: Vec<VmId>,
+    /// VMs of which something was found on this machine, until they are handed over.
+    found: Option<Vec<VmId>>,
     /// This machine has been looked through.
     looked: bool,
     /// What the firewall let through when this daemon began is known.
@@ -59,7 +59,7 @@ impl Reconciler {
             loops: JoinSet::new(),
             feeds: HashMap::new(),
             reached: true,
-            found: Vec::new(),
+            found: None,
             looked: false,
             adopted: false,
             given: None,
@@ -112,12 +112,21 @@ impl Reconciler {
             for name in node.linux.names(&node.layout.overlayfs)? {
                 found.extend(overlay_of(&name).map(|(_, vm)| vm));
             }
+            for name in node.linux.names(&node.layout.rootfs)? {
+                found.extend(Layout::vm_of_root(&name));
+            }
+            for container in node.linux.grouped()? {
+                found.extend(node.names.vm_of_container(&container));
+            }
+            for link in node.linux.links()?.iter().chain(node.allowed().iter()) {
+                found.extend(node.names.vm_of_link(link));
+            }
             Ok(found)
         };
         self.look_at_rules().await;
         match blocking(look).await {
             Ok(found) => {
-                self.found = found;
+                self.found = Some(found);
                 self.looked = self.adopted;
             }
             Err(error) => {
@@ -229,7 +238,8 @@ impl Reconciler {
         if !std::mem::replace(&mut self.reached, true) {
             tracing::info!("the database answers again");
         }
-        let mut orphans: Vec<VmId> = std::mem::take(&mut self.found);
+        let found = self.found.take();
+        let (first, mut orphans) = (found.is_some(), found.unwrap_or_default());
         let mut unseen: Vec<VmId> = self.feeds.keys().copied().collect();
         // Nobody knows what is wanted of these: they stay as they are.
         for (vm, _) in unreadable {
@@ -250,6 +260,28 @@ impl Reconciler {
         orphans.dedup();
         for vm in orphans {
             self.hand(vm, None);
+        }
+        if first {
+            self.tidy().await;
+        }
+    }
+
+    /// Deletes the bases that a daemon before this one began to fill, and that nothing fills any more: the
+    /// VM that wanted them may be gone.
+    async fn tidy(&self) {
+        let node = Arc::clone(&self.node);
+        let tidy = move || -> linux::Result<()> {
+            for name in node.linux.names(&node.layout.basefs)? {
+                let Some((base, lock)) = node.layout.half_filled(&name) else { continue };
+                if let Some(_held) = node.linux.lock(&lock, Hold::Alone)? {
+                    tracing::info!(base = %base.display(), "deleting what was only half unpacked");
+                    node.linux.delete_subvolume(&base)?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = blocking(tidy).await {
+            tracing::warn!(%error, "cannot delete what was only half unpacked");
         }
     }
 

@@ -59,6 +59,30 @@ fn of_container_below(
     Ok(found)
 }
 
+/// The containers that have groups, whoever they belong to. One may come more than once.
+pub fn containers() -> Result<Vec<String>> {
+    let look = || -> io::Result<Vec<String>> {
+        let mut hierarchies = inner(Path::new(ROOT))?;
+        hierarchies.push(ROOT.into());
+        let mut found = Vec::new();
+        for folder in hierarchies {
+            for base in of_first()? {
+                let groups = inner(&folder.join(base))?;
+                found.extend(groups.iter().filter_map(|group| container_of(group)));
+            }
+        }
+        Ok(found)
+    };
+    look().doing(|| "look for control groups of containers".to_owned())
+}
+
+/// The container whose group this is.
+pub(super) fn container_of(group: &Path) -> Option<String> {
+    let name = group.file_name()?.to_str()?;
+    let parts = ["lxc.payload.", "lxc.monitor."];
+    parts.iter().find_map(|part| name.strip_prefix(part)).map(str::to_owned)
+}
+
 /// Where a container's groups for memory will be, on every version.
 pub(super) fn memory_of(container: &str) -> Result<Vec<String>> {
     let bases = of_first().doing(|| "find the control groups".to_owned())?;

@@ -18,7 +18,7 @@ use std::{
 use super::{
     Gauge, Linux, Lock,
     btrfs::Subvolume,
-    doctor,
+    cgroup, doctor,
     error::{Doing, Error, Result, show},
     file::{self, Hold, Volume},
     firewall::{Network, Source},
@@ -396,10 +396,20 @@ impl Linux for Fake {
         self.change("remove_cgroups", Some(&mut half), |state| state.remove_groups(container, 2))
     }
 
+    fn grouped(&self) -> Result<Vec<String>> {
+        self.look("grouped", |state| {
+            Ok(state.groups.iter().filter_map(|group| cgroup::container_of(group)).collect())
+        })
+    }
+
     fn killed_for_memory(&self, path: &Path, name: &str) -> Result<Gauge<u64>> {
         let (machine, path) = (Arc::clone(&self.machine), path.join(name));
         let killed = move || Ok(machine.state().starved.get(&path).copied().unwrap_or(0));
         self.look("killed_for_memory", |_| Ok(Box::new(killed) as Gauge<u64>))
+    }
+
+    fn links(&self) -> Result<Vec<String>> {
+        self.look("links", |state| Ok(state.links.iter().cloned().collect()))
     }
 
     fn link_exists(&self, name: &str) -> Result<bool> {

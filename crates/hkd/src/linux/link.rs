@@ -16,6 +16,11 @@ use super::{
     file::names,
 };
 
+/// The names of all links.
+pub fn all() -> Result<Vec<String>> {
+    names(Path::new("/sys/class/net"))
+}
+
 /// Whether a link is there.
 pub fn exists(name: &str) -> Result<bool> {
     let link = Path::new("/sys/class/net").join(name);

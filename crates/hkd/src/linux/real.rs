@@ -168,10 +168,16 @@ impl Linux for Real {
         cgroup::remove(&cgroup::of_container(container)?)
     }
 
+    fn grouped(&self) -> Result<Vec<String>> {
+        cgroup::containers()
+    }
     fn killed_for_memory(&self, path: &Path, name: &str) -> Result<Gauge<u64>> {
         lxc::killed_for_memory(path, name)
     }
 
+    fn links(&self) -> Result<Vec<String>> {
+        link::all()
+    }
     fn link_exists(&self, name: &str) -> Result<bool> {
         link::exists(name)
     }

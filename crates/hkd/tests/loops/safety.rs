@@ -1,12 +1,19 @@
 //! What a host does not do, however its database or its firewall looks.
 
-use std::fs;
+use std::{fs, net::Ipv4Addr, sync::Arc};
 
 use hkd::{
     examine,
-    linux::doctor::{Finding, Wrong},
+    linux::{
+        Linux as _,
+        doctor::{Finding, Wrong},
+        fake::Fake,
+        file::Hold,
+        firewall::Source,
+        mount::Bind,
+    },
 };
-use model::{Run, reason::Code, settings::Settings, vm::Desired};
+use model::{Run, VmId, reason::Code, settings::Settings, vm::Desired};
 
 use crate::world::{Daemon, World, until};
 
@@ -120,6 +127,47 @@ async fn an_emptied_firewall_is_set_again() {
     .await;
     assert_eq!(world.machine.counts().started, 1);
     daemon.stop().await;
+}
+
+/// What is nobody's any more goes, whatever told of it: a link, control groups, a mounted root, a leave of
+/// the firewall, a base that was only begun. Not while somebody fills that, and not what is another's.
+#[tokio::test]
+async fn what_is_nobodys_is_collected() {
+    let world = World::new().await;
+    let gone = VmId(999);
+    let before = world.machine.inventory();
+    let root = world.layout.mounted_root(gone);
+    fs::create_dir_all(&root).unwrap();
+    let bind = Bind { from: world.layout.root.clone(), to: root, map: None, suid: true };
+    let mac = "54:52:00:00:03:e7".parse().unwrap();
+    let source = Source { vm: gone, mac, address: Ipv4Addr::new(10, 3, 15, 99) };
+    world.machine.leave_behind(source, &World::name(gone), bind);
+    let door = Fake::new(Arc::clone(&world.machine), None);
+    let begun = |name: &str| {
+        let base = world.layout.basefs.join(name);
+        fs::create_dir_all(&world.layout.basefs).unwrap();
+        door.create_subvolume(&base).unwrap();
+        base
+    };
+    let (left, filled) = (begun("1-gone.tar.partial"), begun("2-other.tar.partial"));
+    let lock = world.layout.basefs.join("lock.2-other.tar");
+    let held = door.lock(&lock, Hold::Alone).unwrap().unwrap();
+    let daemon = world.daemon(None).await;
+    let expected = |line: &String| line.contains(&*filled.to_string_lossy());
+    until("only what is filled to be left", async || {
+        let now = world.machine.inventory();
+        let rest: Vec<String> = now.into_iter().filter(|line| !expected(line)).collect();
+        if rest == before { Ok(()) } else { Err(rest) }
+    })
+    .await;
+    assert!(!left.exists() && filled.exists());
+    assert_eq!(fs::read_dir(&world.layout.rootfs).unwrap().count(), 0);
+    daemon.stop().await;
+    drop(held);
+    let daemon = world.daemon(None).await;
+    until("the other to go", async || if filled.exists() { Err(()) } else { Ok(()) }).await;
+    daemon.stop().await;
+    world.assert_nothing_left();
 }
 
 /// What is wrong with the machine, as doctor finds it, is a problem of the host for as long as it is so.

@@ -151,6 +151,15 @@ impl Machine {
         self.state().end_named(name, &how, false);
     }
 
+    /// Leaves a link, groups, a mounted root and a leave of the firewall behind, of which nothing else tells.
+    pub fn leave_behind(&self, source: Source, name: &str, root: Bind) {
+        let mut state = self.state();
+        state.links.insert(name.to_owned());
+        state.groups.extend(groups(name));
+        state.mounts.push(root);
+        state.sources.push(source);
+    }
+
     /// Lets the monitor of a container die, and the container with it: its groups stay behind, and a
     /// process in them takes its time to be gone.
     pub fn lose_monitor(&self, name: &str) {
