@@ -27,9 +27,11 @@ const KERNEL_MIN: (u32, u32) = (5, 15);
 /// The oldest LXC that has been tried.
 const LXC_MIN: u32 = 4;
 /// What each program is for, its name, and Debian's package.
-const PROGRAMS: [(&str, &str, &str); 4] = [
+const PROGRAMS: [(&str, &str, &str); 6] = [
     ("LXC, which runs the containers", "lxc-start", "lxc"),
     ("LXC's way into a container", "lxc-attach", "lxc"),
+    ("LXC's way to end a container", "lxc-stop", "lxc"),
+    ("util-linux, for each start", "nsenter", "util-linux"),
     ("nftables, the firewall", "nft", "nftables"),
     ("GNU tar, which unpacks images", "tar", "tar"),
 ];
