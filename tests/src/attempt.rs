@@ -11,11 +11,15 @@ pub enum Who {
     Root,
     /// Its user, called `ada`.
     Ada,
+    /// She again, as root in name spaces of her own.
+    Nested,
 }
 
 impl Who {
-    /// Both.
+    /// Both, as they are.
     pub const ALL: [Self; 2] = [Self::Root, Self::Ada];
+    /// All, where name spaces may be made.
+    pub const AND_NESTED: [Self; 3] = [Self::Root, Self::Ada, Self::Nested];
 }
 
 /// What every attempt may use: `call(number, …)` is a system call, `mknod`, `mount` and `ioctl` are
@@ -92,6 +96,10 @@ impl World {
         let said = match who {
             Who::Root => self.try_inside(vm, line),
             Who::Ada => self.try_in_session(vm, "ada", line),
+            Who::Nested => {
+                let nested = "unshare --user --map-root-user --mount --net --pid --fork";
+                self.try_in_session(vm, "ada", &format!("{nested} {line}"))
+            }
         };
         said.unwrap_or_else(|why| panic!("{who:?} in {vm}: {lines}: {why}"))
     }
