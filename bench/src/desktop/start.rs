@@ -96,5 +96,5 @@ const CONDITIONS: &str = "\
 The image of the tests, unpacked before, on btrfs over a sparse file; the peers in turns, each after its \
 volume has freed what was deleted before. Ours is from the time in `vm_desired` to that in `vm_observed`, \
 to the millisecond, of one clock: network, firewall, limits, ids of its own, home and user included. LXC \
-and systemd-nspawn have none of these and are privileged; LXD has ids of its own, and no network. With thirty at once it is not measured: one or another did not come up, \
-and was waited for without end.";
+and systemd-nspawn have none of these and are privileged; LXD has ids of its own, and no network. With \
+thirty at once it is not measured: one or another did not come up, and was waited for without end.";

@@ -77,12 +77,12 @@ impl Layout {
 
     /// A base while it is being filled.
     pub fn partial_base(&self, di: &Di) -> PathBuf {
-        self.basefs.join(format!("{}.partial", di.path))
+        self.basefs.join(format!("{}{PARTIAL}", di.path))
     }
 
     /// The lock on a base: held alone by who makes or deletes it, shared by who snapshots it.
     pub fn base_lock(&self, di: &Di) -> PathBuf {
-        self.basefs.join(format!("lock.{}", di.path))
+        self.lock_of(&di.path)
     }
 
     /// What a VM writes over an image.
@@ -92,24 +92,28 @@ impl Layout {
 
     /// Where a VM's root is mounted.
     pub fn mounted_root(&self, vm: VmId) -> PathBuf {
-        self.rootfs.join(format!("{vm}-fs"))
+        self.rootfs.join(folder_name(vm))
     }
 
     /// The VM whose root is mounted in a folder of this name.
     pub fn vm_of_root(name: &str) -> Option<VmId> {
         let vm: VmId = name.strip_suffix("-fs")?.parse().ok()?;
-        (name == format!("{vm}-fs")).then_some(vm)
+        (name == folder_name(vm)).then_some(vm)
     }
 
     /// A base whose filling was begun, and its lock, from the name of a file beside the bases.
     pub fn half_filled(&self, name: &str) -> Option<(PathBuf, PathBuf)> {
-        let base = name.strip_suffix(".partial")?;
-        Some((self.basefs.join(name), self.basefs.join(format!("lock.{base}"))))
+        let base = name.strip_suffix(PARTIAL)?;
+        Some((self.basefs.join(name), self.lock_of(base)))
+    }
+
+    fn lock_of(&self, base: &str) -> PathBuf {
+        self.basefs.join(format!("lock.{base}"))
     }
 
     /// A VM's home.
     pub fn home(&self, vm: VmId) -> PathBuf {
-        self.homefs.join(format!("{vm}-fs"))
+        self.homefs.join(folder_name(vm))
     }
 
     /// What LXC said of a VM's last run that ended by itself.
@@ -126,6 +130,14 @@ impl Layout {
     pub fn owner(&self) -> PathBuf {
         self.basefs.join("installation")
     }
+}
+
+/// What a base is called, after its image, while it is being filled.
+const PARTIAL: &str = ".partial";
+
+/// A VM's folder among the homes, and among the roots.
+pub fn folder_name(vm: VmId) -> String {
+    format!("{vm}-fs")
 }
 
 fn overlay_name(di: DiId, vm: VmId) -> String {

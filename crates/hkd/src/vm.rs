@@ -24,6 +24,7 @@ use crate::{
     execute::{self, StepError, hostname},
     goal::goal,
     guest,
+    layout::folder_name,
     linux::{self, lxc::End},
     node::Node,
     observe::{Observation, UsedUp, observe},
@@ -265,7 +266,7 @@ impl VmLoop {
         if !work.osf.has_home() {
             return Ok(());
         }
-        let home = home_name(self.vm);
+        let home = folder_name(self.vm);
         let claimed = store.claim_home(&home, self.vm, self.node.host, work.desired.run).await;
         if claimed.map_err(Failure::Store)? {
             self.holds_home = Some(true);
@@ -279,7 +280,7 @@ impl VmLoop {
         if self.holds_home == Some(false) {
             return;
         }
-        let home = home_name(self.vm);
+        let home = folder_name(self.vm);
         match self.node.store.release_home(&home, self.vm, self.node.host).await {
             Ok(()) => self.holds_home = Some(false),
             Err(error) => {
@@ -622,13 +623,12 @@ impl VmLoop {
             seen.record.as_ref().filter(|_| seen.monitor.is_some()).map(crate::record::Record::di);
         async move {
             let Some(di) = runs else { return std::future::pending().await };
+            // Most waits are over before there is anything to look at.
+            sleep(USED_UP_AGAIN).await;
             let gauge = blocking(move || UsedUp::of(&node, vm, di)).await;
             let Ok(gauge) = gauge else { return std::future::pending().await };
-            loop {
+            while !gauge().is_ok_and(|found| found != known) {
                 sleep(USED_UP_AGAIN).await;
-                if gauge().is_ok_and(|found| found != known) {
-                    return;
-                }
             }
         }
     }
@@ -660,11 +660,6 @@ impl VmLoop {
             _ => Ok(None),
         }
     }
-}
-
-/// The name of a VM's home below `homefs`.
-fn home_name(vm: VmId) -> String {
-    format!("{vm}-fs")
 }
 
 fn asked(seen: &Observation) -> bool {

@@ -8,7 +8,7 @@ use crate::{
     row,
 };
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx::FromRow, PartialEq)]
 struct StatusRow {
     host: i64,
     renewed_at: i64,
@@ -17,6 +17,20 @@ struct StatusRow {
     usable_ram: f64,
     version: String,
     problems: String,
+}
+
+impl From<&HostStatus> for StatusRow {
+    fn from(status: &HostStatus) -> Self {
+        Self {
+            host: status.host.0,
+            renewed_at: status.renewed_at.0,
+            state: status.state.clone(),
+            usable_cpu: status.usable_cpu,
+            usable_ram: status.usable_ram,
+            version: status.version.clone(),
+            problems: serde_json::Value::from(status.problems.clone()).to_string(),
+        }
+    }
 }
 
 impl TryFrom<StatusRow> for HostStatus {
@@ -48,33 +62,26 @@ impl Store {
                 renewed_at = excluded.renewed_at, state = excluded.state,
                 usable_cpu = excluded.usable_cpu, usable_ram = excluded.usable_ram,
                 version = excluded.version, problems = excluded.problems";
-        // The same, but for the time.
-        const KNOWN: &str = "SELECT COUNT(*) FROM host_status
-            WHERE host = $1 AND state = $2 AND usable_cpu = $3 AND usable_ram = $4
-                AND version = $5 AND problems = $6";
-        let problems = serde_json::Value::from(status.problems.clone()).to_string();
+        const FIND: &str = "SELECT host, renewed_at, state, usable_cpu, usable_ram, version,
+                problems
+            FROM host_status WHERE host = $1";
+        let row = StatusRow::from(status);
         change_if!(self, on => {
-            let known: i64 = sqlx::query_scalar(KNOWN)
-                .bind(status.host.0)
-                .bind(&status.state)
-                .bind(status.usable_cpu)
-                .bind(status.usable_ram)
-                .bind(&status.version)
-                .bind(&problems)
-                .fetch_one(&mut *on)
-                .await?;
+            let old: Option<StatusRow> =
+                sqlx::query_as(FIND).bind(row.host).fetch_optional(&mut *on).await?;
             sqlx::query(PUT)
-                .bind(status.host.0)
-                .bind(status.renewed_at.0)
-                .bind(&status.state)
-                .bind(status.usable_cpu)
-                .bind(status.usable_ram)
-                .bind(&status.version)
-                .bind(&problems)
+                .bind(row.host)
+                .bind(row.renewed_at)
+                .bind(&row.state)
+                .bind(row.usable_cpu)
+                .bind(row.usable_ram)
+                .bind(&row.version)
+                .bind(&row.problems)
                 .execute(&mut *on)
                 .await
                 .or_missing("host", status.host)?;
-            ((), known == 0)
+            let old = old.map(|old| StatusRow { renewed_at: row.renewed_at, ..old });
+            ((), old.as_ref() != Some(&row))
         });
         Ok(())
     }

@@ -146,11 +146,12 @@ impl Source {
         match self {
             Self::File { inotify, name, commits } => {
                 // What is written from time to time, such as a sign of life, is heard of by nobody.
-                while {
+                loop {
                     written(inotify, name).await?;
-                    !commits.changed().await?
-                } {}
-                Ok(())
+                    if commits.changed().await? {
+                        return Ok(());
+                    }
+                }
             }
             Self::Notify(listener) => {
                 // `None` stands for a lost connection that is there again: something may have been

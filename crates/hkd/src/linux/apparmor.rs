@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Its name.
-pub const PROFILE: &str = "lxc-container-qvd";
+const PROFILE: &str = "lxc-container-qvd";
 /// Its text.
 const TEXT: &str = include_str!("apparmor/lxc-container-qvd");
 /// Where the kernel shows what it has.
@@ -27,6 +27,14 @@ pub fn is_on() -> bool {
 /// Whether the profile is there.
 pub fn is_loaded() -> bool {
     fs::read_to_string(Path::new(FOLDER).join("profiles")).is_ok_and(|list| lists(&list))
+}
+
+/// The profile that a container is given by name; none: it has LXC's own.
+pub fn of_containers() -> Option<&'static str> {
+    if !is_on() {
+        return Some("unconfined");
+    }
+    is_loaded().then_some(PROFILE)
 }
 
 /// Whether the kernel's list, a line for each profile with its mode, has ours in force.

@@ -43,33 +43,31 @@ fn of_container_below(
     container: &str,
 ) -> io::Result<Vec<PathBuf>> {
     let names = [format!("lxc.payload.{container}"), format!("lxc.monitor.{container}")];
-    let mut hierarchies = inner(root)?;
-    hierarchies.push(root.to_owned());
     let mut found = Vec::new();
-    for folder in hierarchies {
-        for base in bases {
-            for name in &names {
-                let group = folder.join(base).join(name);
-                if group.try_exists()? {
-                    found.push(group);
-                }
+    for place in places(root, bases)? {
+        for name in &names {
+            let group = place.join(name);
+            if group.try_exists()? {
+                found.push(group);
             }
         }
     }
     Ok(found)
 }
 
+/// Where LXC makes the groups of containers: below each of these groups, in each hierarchy.
+fn places(root: &Path, bases: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
+    let mut hierarchies = inner(root)?;
+    hierarchies.push(root.to_owned());
+    Ok(hierarchies.iter().flat_map(|folder| bases.iter().map(|base| folder.join(base))).collect())
+}
+
 /// The containers that have groups, whoever they belong to. One may come more than once.
 pub fn containers() -> Result<Vec<String>> {
     let look = || -> io::Result<Vec<String>> {
-        let mut hierarchies = inner(Path::new(ROOT))?;
-        hierarchies.push(ROOT.into());
         let mut found = Vec::new();
-        for folder in hierarchies {
-            for base in of_first()? {
-                let groups = inner(&folder.join(base))?;
-                found.extend(groups.iter().filter_map(|group| container_of(group)));
-            }
+        for place in places(Path::new(ROOT), of_first()?)? {
+            found.extend(inner(&place)?.iter().filter_map(|group| container_of(group)));
         }
         Ok(found)
     };

@@ -206,11 +206,7 @@ impl Container {
             &script(LIMITS_SCRIPT),
             &script(END_SCRIPT),
         ));
-        // Where the kernel confines and ours is not loaded, it is LXC's own.
-        if let Some(profile) = match (apparmor::is_on(), apparmor::is_loaded()) {
-            (false, _) => Some("unconfined"),
-            (true, loaded) => loaded.then_some(apparmor::PROFILE),
-        } {
+        if let Some(profile) = apparmor::of_containers() {
             let _ = writeln!(text, "lxc.apparmor.profile = {profile}");
         }
         let bytes = self.memory.saturating_mul(1024 * 1024);

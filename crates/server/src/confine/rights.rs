@@ -58,11 +58,16 @@ mod tests {
 
     use super::*;
 
+    /// hkd's unit.
+    fn unit() -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        fs::read_to_string(root.join("packaging/systemd/qvd-hkd.service")).unwrap()
+    }
+
     /// The unit gives what the program keeps.
     #[test]
     fn the_unit_says_the_same() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let unit = fs::read_to_string(root.join("packaging/systemd/qvd-hkd.service")).unwrap();
+        let unit = unit();
         let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
         let given: BTreeSet<String> = line.unwrap().split(' ').map(str::to_owned).collect();
         let kept = NEEDED.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
@@ -90,8 +95,7 @@ mod tests {
             "NoNewPrivileges",
             "SystemCallFilter",
         ];
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let unit = fs::read_to_string(root.join("packaging/systemd/qvd-hkd.service")).unwrap();
+        let unit = unit();
         let unshares = |line: &&str| OPTIONS.iter().any(|option| line.starts_with(option));
         assert_eq!(unit.lines().find(unshares), None);
         assert!(unit.contains("\nKillMode=process\n"), "desktops outlive the daemon");

@@ -27,7 +27,7 @@ pub(super) async fn life_of_a_host(Database { store, .. }: Database) {
     gone(store.set_host_blocked(one.id, true).await.unwrap_err());
 }
 
-fn status(host: HostId) -> HostStatus {
+pub(super) fn status(host: HostId) -> HostStatus {
     HostStatus {
         host,
         renewed_at: NOW,

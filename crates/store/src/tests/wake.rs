@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Timestamp, host::HostStatus};
-
-use super::{Database, add_user, network, world};
+use super::{Database, add_user, hosts::status, network, world};
 use crate::{Store, VmEdit, Wake};
 
 /// Waits for a wake-up, as long as it may take on a busy machine.
@@ -39,15 +37,7 @@ pub(super) async fn others_hear_of_changes(database: Database) {
 /// A host says every few seconds that it lives, and no other process does anything for that.
 pub(super) async fn a_sign_of_life_wakes_nobody(database: Database) {
     let host = database.store.add_host("node1", "192.0.2.1").await.unwrap().id;
-    let mut status = HostStatus {
-        host,
-        renewed_at: Timestamp(1000),
-        state: "running".to_owned(),
-        usable_cpu: 2.0,
-        usable_ram: 4096.0,
-        version: "1".to_owned(),
-        problems: Vec::new(),
-    };
+    let mut status = status(host);
     let reader = Store::open(&database.url).await.unwrap();
     let mut wake = reader.wake();
     heard(&mut wake).await;
@@ -60,7 +50,7 @@ pub(super) async fn a_sign_of_life_wakes_nobody(database: Database) {
     let woken = tokio::time::timeout(Duration::from_millis(500), wake.changed()).await;
     assert!(woken.is_err(), "a sign of life was heard");
     assert_eq!(reader.host_statuses().await.unwrap(), std::slice::from_ref(&status));
-    status.problems.push("the volume is full".to_owned());
+    status.problems.push("it is slow".to_owned());
     database.store.put_host_status(&status).await.unwrap();
     heard(&mut wake).await;
 }
