@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use crate::{World, program::shell, tree, world::image_file};
+use crate::{Database, World, program::shell, tree, world::image_file};
 
 /// What it takes from the image of the tests: a shell, and what that needs.
 const TAKEN: &str = "./bin ./sbin ./lib ./lib64 ./etc ./usr/lib/os-release \
@@ -15,6 +15,14 @@ const INIT: &str = "#!/bin/sh\n\
     while :; do sleep 1000 & wait $!; done\n";
 
 impl World {
+    /// Makes an installation whose VMs, of the OSF `quick`, are up in no time, and with the user `ada`.
+    pub fn quick(database: Database) -> Self {
+        let world = Self::start(database);
+        world.add_user("ada");
+        world.add_quick_osf();
+        world
+    }
+
     /// Adds the OSF `quick` with this image.
     pub fn add_quick_osf(&self) {
         let at = self.folder().join("quick");

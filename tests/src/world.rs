@@ -1,5 +1,6 @@
 //! An installation on namespaces of its own.
 
+mod container;
 mod leftovers;
 mod reasons;
 mod secrets;

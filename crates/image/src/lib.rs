@@ -29,7 +29,7 @@ use tree::{Node, Tree};
 /// How much an archive may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Members.
+    /// Members, and records that describe one.
     pub entries: u64,
     /// Bytes of the names and link targets that are kept while looking.
     pub names: usize,
@@ -39,7 +39,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 5_000_000, names: 256 << 20, unpacked: 256 << 30 }
+        Self { entries: model::di::ENTRIES_MAX, names: 256 << 20, unpacked: 256 << 30 }
     }
 }
 

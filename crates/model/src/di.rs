@@ -8,6 +8,10 @@ use crate::id::{DiId, OsfId, Timestamp};
 pub const HEAD: &str = "head";
 /// The tag that new VMs follow.
 pub const DEFAULT: &str = "default";
+/// The most entries that an image may have, counting records that describe one. Each takes room that its
+/// size does not show. Whoever looks through an image and whoever unpacks it go by this one number, so
+/// that none is registered that no host takes.
+pub const ENTRIES_MAX: u64 = 4_000_000;
 
 /// A disk image.
 #[derive(Clone, Debug, PartialEq, Eq)]

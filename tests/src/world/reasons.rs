@@ -12,19 +12,40 @@ impl World {
     /// do about it; and the log says it.
     #[track_caller]
     pub fn says(&self, vm: &str, code: &str, part: &str) {
-        until(&format!("{vm} to say {code}"), Duration::from_secs(40), || {
-            let found = self.vm(vm);
-            match found.pointer("/reason/code").and_then(Value::as_str) {
-                Some(said) if said == code => Ok(()),
-                _ => Err(found),
+        self.all_say(vm, &[(vm, code, part)]);
+    }
+
+    /// The same of all VMs that a filter of names finds: of each its code, and a part of its sentence.
+    #[track_caller]
+    pub fn all_say(&self, names: &str, wanted: &[(&str, &str, &str)]) {
+        let within = Duration::from_secs(40);
+        until(&format!("{names} to say what they wait for"), within, || {
+            let found = self.qa_json(&format!("vm list -f name={names}"));
+            let code_of = |name: &str| {
+                let vms = found.as_array().into_iter().flatten();
+                let vm = vms.into_iter().find(|vm| vm.get("name").is_some_and(|n| n == name))?;
+                vm.pointer("/reason/code").and_then(Value::as_str)
+            };
+            if let Some(other) = wanted.iter().find(|(name, code, _)| code_of(name) != Some(code)) {
+                return Err((format!("{other:?}"), found.to_string()));
+            }
+            // What is tried again has no reason meanwhile: then all is asked again.
+            let listed = self.remarks(&format!("vm list -f name={names}"));
+            let (log, why) = (self.log(), self.qa(&format!("vm why -f name={names}")));
+            for (name, _, part) in wanted {
+                let line = listed.lines().find(|line| line.starts_with(&format!("{name}: ")));
+                if !line.is_some_and(|line| line.contains(part)) || !why.contains(part) {
+                    return Err((format!("{name}: {part}"), format!("{listed}\n{why}")));
+                }
+                assert!(log.contains(part), "{part} in the log");
+            }
+            let remedies = why.matches("remedy:").count();
+            if remedies < wanted.len() {
+                Err((format!("{remedies} remedies"), why))
+            } else {
+                Ok(())
             }
         });
-        let listed = self.remarks(&format!("vm list -f name={vm}"));
-        let line = listed.lines().find(|line| line.starts_with(&format!("{vm}: ")));
-        assert!(line.is_some_and(|line| line.contains(part)), "{part} in {listed}");
-        assert!(self.log().contains(part), "{part} in the log");
-        let why = self.qa(&format!("vm why -f name={vm}"));
-        assert!(why.contains(part) && why.contains("remedy:"), "{why}");
     }
 
     /// Waits until what is wrong with the host is told, or no more.

@@ -83,31 +83,48 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
             if read == 0 {
                 return Ok(());
             }
-            sink.write_all(buffer.get(..read).unwrap_or_default())?;
+            sink.write_all(buffer.get(..read).unwrap_or_default()).map_err(Stopped::Writing)?;
             progress(reader_read.get(), size);
         }
     });
     drop(sink);
     let status = command::wait(child, LAST_WRITES).doing(|| format!("wait for tar on {path}"))?;
     let said = listener.join().unwrap_or_default();
-    let digest = copied.map_err(|source| match source.kind() {
-        // tar left first: what it said is the reason.
-        io::ErrorKind::BrokenPipe => match status {
-            Some(status) => judge(status, said.clone()).err(),
-            None => None,
-        }
-        .unwrap_or_else(|| broken(source)),
-        _ => broken(source),
-    });
-    digest?;
-    io::copy(&mut reader, &mut io::sink()).map_err(broken)?;
+    let failed = match copied {
+        Ok(()) => None,
+        // tar left first: it said why, or the archive ends here and this is what it is filled up with.
+        Err(Stopped::Writing(error)) if error.kind() == io::ErrorKind::BrokenPipe => None,
+        Err(Stopped::Writing(error)) => return Err(broken(error)),
+        Err(Stopped::Reading(error)) => Some(broken(error)),
+    };
+    // A file that is not the one that was registered is the reason for whatever else came of it.
+    if let Err(error) = io::copy(&mut reader, &mut io::sink()) {
+        return Err(failed.unwrap_or_else(|| broken(error)));
+    }
     let found = hex::encode(reader.hash.finalize());
     if found != archive.sha256 {
         return Err(Error::Digest { path, wanted: archive.sha256.clone(), found });
     }
+    if let Some(failed) = failed {
+        return Err(failed);
+    }
     let status = status
         .ok_or(Error::Timeout { program: "tar".to_owned(), seconds: LAST_WRITES.as_secs() })?;
     judge(status, said)
+}
+
+/// What ended the way of an archive to `tar` early.
+enum Stopped {
+    /// The file: it cannot be read or makes no sense.
+    Reading(io::Error),
+    /// `tar`, or what is let through to it.
+    Writing(io::Error),
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Self::Reading(error)
+    }
 }
 
 /// What the box around tar came to.
@@ -139,8 +156,8 @@ fn least(file: &Path, size: u64) -> io::Result<u64> {
 fn decompress(
     name: &Path,
     reader: &mut Hashing,
-    take: impl FnOnce(&mut dyn Read, &std::cell::Cell<u64>) -> io::Result<()>,
-) -> io::Result<()> {
+    take: impl FnOnce(&mut dyn Read, &std::cell::Cell<u64>) -> Result<(), Stopped>,
+) -> Result<(), Stopped> {
     let name = name.to_string_lossy().to_ascii_lowercase();
     let ends = |ends: [&str; 2]| ends.iter().any(|end| name.ends_with(end));
     let count = std::cell::Cell::new(0);

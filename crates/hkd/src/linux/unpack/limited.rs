@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use model::di::ENTRIES_MAX;
+
 use super::entries::Entries;
 use crate::linux::error::{Doing, Result, show};
 
-/// The most entries that an image may have. Each takes room that its size does not show.
-const ENTRIES_MAX: u64 = 4_000_000;
 /// How many bytes are written until the volume is asked again: others write to it too.
 const ASK_EVERY: u64 = 64 * 1024 * 1024;
 /// What is left free of a volume: this, or a twentieth of it if that is more, but never more than a
