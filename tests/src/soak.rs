@@ -17,6 +17,17 @@ pub fn vms(few: usize) -> usize {
     said("QVD_VMS").and_then(|said| usize::try_from(said).ok()).unwrap_or(few)
 }
 
+/// Whether the test is run with large numbers, for a report.
+pub fn is_large() -> bool {
+    std::env::var_os("QVD_RESULTS").is_some()
+}
+
+/// How many of something a test has that is not to be told by its environment: few, or the many that its
+/// report is about.
+pub fn size(few: u64, many: u64) -> u64 {
+    if is_large() { many } else { few }
+}
+
 fn said(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("{name} is {text}: {error}")))

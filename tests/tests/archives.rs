@@ -1,12 +1,20 @@
 //! Images that are no good: truncated, corrupt, of another type, empty, hostile, too large, and of a
 //! million entries.
 
-use std::{fmt::Write as _, fs, path::Path, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{BufWriter, Write},
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use tar::{Builder, EntryType, Header};
 use tests::{
     Database, World,
-    program::{shell, try_shell},
+    program::{command, shell, try_shell},
+    soak::{self, Round, Rounds},
     until,
 };
 
@@ -157,5 +165,111 @@ fn hostile_archives_touch_nothing_and_say_why() {
     let opened = try_shell(&format!("head -c 1 {base}/dev/sda")).expect_err("a device is closed");
     assert!(opened.contains("Permission denied"), "{opened}");
     world.expect_log("WARN", "a step failed");
+    world.end();
+}
+
+/// The most entries that an image may have.
+const ENTRIES_MAX: u64 = 4_000_000;
+
+/// Packs what is said as a file of this name, with an image of `quick` behind it.
+fn pack_before_quick(world: &World, name: &str, say: impl FnOnce(&mut dyn Write)) {
+    let at = world.folder().display();
+    let mut packing = command("sh")
+        .args(["-c", &format!("cat - {at}/storage/images/2-quick.tar | zstd -qc -1 >{at}/{name}")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell starts");
+    say(&mut BufWriter::with_capacity(1 << 20, packing.stdin.take().expect("a pipe to it")));
+    assert!(packing.wait().expect("it was started").success(), "{name} is packed");
+}
+
+/// A header without contents.
+fn header(path: &str, kind: EntryType) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_path(path).expect("a short name");
+    header.set_entry_type(kind);
+    header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
+    header.set_size(0);
+    header.set_cksum();
+    header
+}
+
+/// An archive of very many entries (10^6 in `soak entries`) is registered, unpacked and started; one with
+/// more than an image may have is refused with its reason when it is registered, and, come past that, by
+/// the host, which has nothing half-made of it.
+#[test]
+fn many_entries_are_taken_and_too_many_are_refused() {
+    let (files, is_large) = (soak::size(20_000, 1_000_000), soak::is_large());
+    let mut world = World::quick(Database::Sqlite);
+    let at = world.folder().display().to_string();
+    pack_before_quick(&world, "many.tar.zst", |out| {
+        for number in 0..files {
+            let folder = format!("many/{}", number / 1000);
+            let path = format!("{folder}/{}", number % 1000);
+            if number % 1000 == 0 {
+                out.write_all(header(&folder, EntryType::Directory).as_bytes()).expect("a folder");
+            }
+            out.write_all(header(&path, FILE).as_bytes()).expect("a file");
+        }
+    });
+    // One that is small in all but the number of its records.
+    let most = if is_large { ENTRIES_MAX } else { 20_000 };
+    pack_before_quick(&world, "too-many.tar.zst", |out| {
+        let record = header("record", EntryType::XGlobalHeader);
+        for _ in 0..=most {
+            out.write_all(record.as_bytes()).expect("a record");
+        }
+    });
+    Rounds::of(1).run(|seed| {
+        let vm = format!("many{seed}");
+        let mut figures = Vec::new();
+        let mut timed = |what, begun: Instant| figures.push((what, begun.elapsed().as_secs_f64()));
+        world.qa(&format!("osf add name={vm}"));
+        let begun = Instant::now();
+        world.qa(&format!("di add path={at}/many.tar.zst osf={vm}"));
+        timed("registered (s)", begun);
+        world.qa(&format!("vm add name={vm} user=ada osf={vm}"));
+        let begun = Instant::now();
+        world.qa(&format!("vm start -f name={vm}"));
+        until("all to be unpacked", Duration::from_mins(10), || match world.state(&vm) {
+            state if state == "running" => Ok(()),
+            _ => Err(world.qa(&format!("vm why -f name={vm}"))),
+        });
+        timed("unpacked and started (s)", begun);
+        let last = world.inside(&vm, &format!("set -- /many/{}/*; echo $#", (files - 1) / 1000));
+        assert_eq!(last, "1000");
+        let begun = Instant::now();
+        world.qa(&format!("vm stop -f name={vm} --wait"));
+        timed("stopped (s)", begun);
+
+        let begun = Instant::now();
+        let add = format!("di add path={at}/too-many.tar.zst osf={vm}");
+        if is_large {
+            let refused = world.try_qa(&add).expect_err("too many");
+            assert!(refused.contains("more than 4000000 members"), "{refused}");
+            assert!(refused.contains("leave out"), "{refused}");
+            timed("refused by the registration (s)", begun);
+            world.qa(&format!("di add path={at}/many.tar.zst osf={vm}"));
+            let number = world.qa_json("di list").as_array().map_or(0, Vec::len);
+            shell(&format!("cat {at}/too-many.tar.zst >{at}/storage/images/{number}-many.tar.zst"));
+            let digest = shell(&format!("sha256sum <{at}/too-many.tar.zst | cut -d' ' -f1"));
+            world.sql(&format!("UPDATE dis SET sha256 = '{digest}' WHERE id = {number}"));
+            world.qa(&format!("vm edit -f name={vm} di_tag=head"));
+            let begun = Instant::now();
+            world.qa(&format!("vm start -f name={vm}"));
+            until("the host to refuse it", Duration::from_mins(10), || {
+                let why = world.qa(&format!("vm why -f name={vm}"));
+                if why.contains("could not be unpacked") { Ok(()) } else { Err(why) }
+            });
+            world.says(&vm, "unpack-failed", "it has more than 4000000 entries");
+            timed("refused by the host (s)", begun);
+            world.qa(&format!("vm stop -f name={vm} --wait"));
+            world.expect_log("WARN", "a step failed");
+        } else {
+            world.qa(&add);
+        }
+        nothing_half_made(&world);
+        Round { what: format!("{files} files, and more than {most} records"), figures }
+    });
     world.end();
 }

@@ -41,7 +41,7 @@ struct Soak {
     whole: bool,
 }
 
-const SOAKS: [Soak; 3] = [
+const SOAKS: [Soak; 4] = [
     Soak {
         name: "kills",
         about: "kill -9 of hkd, l7r, api, each, all and everything, at random moments",
@@ -67,6 +67,15 @@ const SOAKS: [Soak; 3] = [
         test: ("bad_input", "storage_that_hangs_holds_up_only_what_needs_it"),
         rounds: 3,
         vms: 10,
+        whole: true,
+    },
+    Soak {
+        name: "entries",
+        about: "an image of a million entries is started, and one of more than may be is refused",
+        package: "tests",
+        test: ("archives", "many_entries_are_taken_and_too_many_are_refused"),
+        rounds: 1,
+        vms: 1,
         whole: true,
     },
 ];

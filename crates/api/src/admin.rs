@@ -17,7 +17,7 @@ use crate::{
     configs,
     context::Context,
     dis,
-    fault::Fault,
+    fault::{self, Fault},
     hosts, operations, osfs,
     peer::{self, Peer},
     ssl, status, users, vms,
@@ -64,6 +64,7 @@ fn routes(context: Arc<Context>) -> Router {
         .nest("/api/v1", v1)
         .fallback(nowhere)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(context.store().clone(), fault::explain))
         .layer(middleware::from_fn(peer::guard))
         .with_state(context)
 }

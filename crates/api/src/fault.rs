@@ -1,17 +1,41 @@
 //! Why a request is not done, as problem+json.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
+    extract::{Request, State},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
 use image::Refusal;
 use model::{Reason, settings::BadSetting};
+use store::{Outage, Store};
 use wire::rest::{PROBLEM_TYPE, Problem};
 
 /// Why a request is not done. Boxed: results of handlers stay small.
 #[derive(Debug)]
-pub(crate) struct Fault(Box<Problem>);
+pub(crate) struct Fault {
+    problem: Box<Problem>,
+    outage: Option<Unexplained>,
+}
+
+/// What the database said when it did not work at all, on its way to where its name is known.
+#[derive(Clone, Debug)]
+struct Unexplained(Arc<store::Error>);
+
+/// Says in the answer to a request which database does not work, and what helps.
+pub(crate) async fn explain(State(store): State<Store>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let unexplained = response.extensions().get::<Unexplained>();
+    let Some(outage) = unexplained.and_then(|error| store.outage(&error.0)) else {
+        return response;
+    };
+    let Outage { code, sentence, remedy } = outage;
+    tracing::error!(error = sentence, remedy, "the database did not do it");
+    Fault::new(StatusCode::SERVICE_UNAVAILABLE, code, sentence).remedy(remedy).into_response()
+}
 
 impl Fault {
     /// A problem with a stable `code` and a sentence of this case.
@@ -20,20 +44,21 @@ impl Fault {
         if let Some(first) = title.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        Self(Box::new(Problem {
+        let problem = Problem {
             kind: format!("urn:qvd:problem:{code}"),
             title,
             status: status.as_u16(),
             code: code.to_owned(),
             detail: detail.into(),
             remedy: String::new(),
-        }))
+        };
+        Self { problem: Box::new(problem), outage: None }
     }
 
     /// The same with what a person can do about it.
     #[must_use]
     pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.0.remedy = remedy.into();
+        self.problem.remedy = remedy.into();
         self
     }
 
@@ -69,15 +94,19 @@ impl Fault {
 
     /// The sentence.
     pub(crate) fn detail(&self) -> &str {
-        &self.0.detail
+        &self.problem.detail
     }
 }
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::BAD_REQUEST);
-        let mut response = (status, Json(self.0)).into_response();
+        let Self { problem, outage } = self;
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_REQUEST);
+        let mut response = (status, Json(problem)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
+        if let Some(outage) = outage {
+            response.extensions_mut().insert(outage);
+        }
         response
     }
 }
@@ -85,6 +114,10 @@ impl IntoResponse for Fault {
 impl From<store::Error> for Fault {
     fn from(error: store::Error) -> Self {
         use store::Error;
+        if error.is_outage() {
+            let fault = Self::new(StatusCode::SERVICE_UNAVAILABLE, "database", error.to_string());
+            return Self { outage: Some(Unexplained(Arc::new(error))), ..fault };
+        }
         let (status, code) = match &error {
             Error::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
             Error::Exists { .. } => (StatusCode::CONFLICT, "exists"),
@@ -134,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_problem_has_all_its_parts() {
-        let Fault(problem) = Fault::not_found("OSF", "desktop");
+        let Fault { problem, .. } = Fault::not_found("OSF", "desktop");
         assert_eq!(
             serde_json::to_string(&problem).unwrap(),
             r#"{"type":"urn:qvd:problem:not-found","title":"Not found","status":404,"code":"not-found","detail":"there is no OSF desktop","remedy":"`qa osf list` shows those there are"}"#

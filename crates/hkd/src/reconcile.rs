@@ -190,6 +190,7 @@ impl Reconciler {
     /// Whether the database is at least as new as what this host has acted on. One that was put back
     /// knows nothing of the VMs made since: they would look deleted. `None`: this machine cannot tell.
     async fn is_current(&mut self) -> store::Result<Option<bool>> {
+        self.node.store.is_of(&self.node.installation).await?;
         let given = self.node.store.vms_given().await?;
         if self.given == Some(given) {
             return Ok(Some(true));
@@ -297,7 +298,8 @@ impl Reconciler {
 
     fn unreachable(&mut self, error: &store::Error) {
         if std::mem::take(&mut self.reached) {
-            tracing::warn!(%error, "the database does not answer: what runs goes on");
+            let error = self.node.store.explain(error);
+            tracing::warn!(error, "the database does not answer: what runs goes on");
         }
     }
 

@@ -115,6 +115,18 @@ pub enum Error {
         /// Why.
         error: sqlx::Error,
     },
+    /// Another installation's database is where this one's was.
+    #[error(
+        "the database {database} is of another installation ({found}, not {wanted}): put back this one's, or start qvd again for the other"
+    )]
+    Foreign {
+        /// Which database, without its password.
+        database: String,
+        /// Its installation.
+        found: String,
+        /// The one that it was opened for.
+        wanted: String,
+    },
     /// Anything else.
     #[error("the database failed: {0}")]
     Database(sqlx::Error),
@@ -132,7 +144,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 fn schema_text(database: &str, found: Option<i64>, wanted: i64) -> String {
     match found {
-        None => format!("the database {database} is empty: run `qvd migrate`"),
+        None => format!(
+            "the database {database} is empty or not there: if there was one, put it back; if there was none, run `qvd migrate`"
+        ),
         Some(found) if found < wanted => format!(
             "the database {database} has tables of version {found}, and this program needs {wanted}: run `qvd migrate`"
         ),

@@ -15,6 +15,16 @@ impl Store {
         id.ok_or_else(|| Error::row("installation", &1, "id"))
     }
 
+    /// Makes sure that this is still the database of an installation: its file may have been replaced.
+    pub async fn is_of(&self, wanted: &str) -> Result<()> {
+        let found = self.installation().await?;
+        if found == wanted {
+            return Ok(());
+        }
+        let (database, wanted) = (self.name.to_string(), wanted.to_owned());
+        Err(Error::Foreign { database, found, wanted })
+    }
+
     /// Gives the installation its id, if it has none.
     pub(crate) async fn name_installation(&self) -> Result<()> {
         const NAME: &str =

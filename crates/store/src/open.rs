@@ -24,6 +24,7 @@ use crate::{
     database::{Db, Store},
     error::{Error, Result},
     migrations,
+    place::Place,
 };
 
 /// How long a writer waits for another before it gives up.
@@ -113,8 +114,10 @@ async fn connect(url: &str, synchronous: SqliteSynchronous) -> Result<Db> {
     Ok(match Address::of(url)? {
         Address::Sqlite(path) => {
             lay_beside(&path)?;
+            let place = Place::of(&path);
+            let file = path.clone();
             let options = SqliteConnectOptions::new()
-                .filename(path)
+                .filename(file)
                 .create_if_missing(false)
                 .foreign_keys(true)
                 .journal_mode(SqliteJournalMode::Wal)
@@ -127,6 +130,18 @@ async fn connect(url: &str, synchronous: SqliteSynchronous) -> Result<Db> {
             let pool = SqlitePoolOptions::new()
                 .max_connections(SQLITE_CONNECTIONS)
                 .max_lifetime(None)
+                // One whose file is not there any more is closed, and another is opened in its place.
+                .before_acquire(move |connection, about| {
+                    let kept = place.has_kept(about.age);
+                    if !kept && path.exists() {
+                        // What cannot be laid there SQLite makes itself, or says why not.
+                        let _ = lay_beside(&path);
+                    }
+                    // Where SQLite itself has undone a transaction, for want of room, the library takes
+                    // it for open for good.
+                    let usable = kept && !connection.is_in_transaction();
+                    Box::pin(async move { Ok(usable) })
+                })
                 .connect_with(options)
                 .await;
             Db::Sqlite(pool.map_err(open)?)

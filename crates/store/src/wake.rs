@@ -7,13 +7,13 @@
 //! number in its head (`user_version`, which nobody else here uses) whether others are to hear of it.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::{CStr, OsString},
     io,
     mem::MaybeUninit,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{fs::inotify, io::Errno};
@@ -27,7 +27,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::database::Db;
+use crate::{database::Db, place::Place};
 
 /// How long to wait before listening is tried again. As long as it fails, readers are woken this
 /// often, so that they see changes late rather than never.
@@ -121,7 +121,13 @@ fn notify(wake: &watch::Sender<u64>) {
 
 /// Where changes are heard of.
 enum Source {
-    File { inotify: AsyncFd<OwnedFd>, name: OsString, commits: Commits },
+    File {
+        inotify: AsyncFd<OwnedFd>,
+        names: [OsString; 2],
+        commits: Commits,
+        place: Place,
+        since: Instant,
+    },
     Notify(PgListener),
 }
 
@@ -130,8 +136,10 @@ impl Source {
         match db {
             Db::Sqlite(pool) => {
                 let options = pool.connect_options();
-                let (inotify, name) = watch_file(options.get_filename())?;
-                Ok(Self::File { inotify, name, commits: Commits::open(&options).await? })
+                let (inotify, names) = watch_file(options.get_filename())?;
+                let place = Place::of(options.get_filename());
+                let (since, commits) = (Instant::now(), Commits::open(&options).await?);
+                Ok(Self::File { inotify, names, commits, place, since })
             }
             Db::Postgres(pool) => {
                 let mut listener = PgListener::connect_with(pool).await?;
@@ -144,10 +152,13 @@ impl Source {
     /// Returns when something has changed.
     async fn next(&mut self) -> Result<(), sqlx::Error> {
         match self {
-            Self::File { inotify, name, commits } => {
+            Self::File { inotify, names, commits, place, since } => {
                 // What is written from time to time, such as a sign of life, is heard of by nobody.
                 loop {
-                    written(inotify, name).await?;
+                    written(inotify, names).await?;
+                    if !place.has_kept(since.elapsed()) {
+                        return Err(io::Error::other("the file of the database is another").into());
+                    }
                     if commits.changed().await? {
                         return Ok(());
                     }
@@ -163,22 +174,25 @@ impl Source {
     }
 }
 
-/// Watches the folder of a database, because `-wal` comes and goes.
-fn watch_file(database: &Path) -> io::Result<(AsyncFd<OwnedFd>, OsString)> {
+/// Watches the folder of a database, because `-wal` comes and goes; and for the file itself.
+fn watch_file(database: &Path) -> io::Result<(AsyncFd<OwnedFd>, [OsString; 2])> {
     let folder = database.parent().unwrap_or(Path::new("/"));
-    let mut name = database.file_name().unwrap_or_default().to_owned();
-    name.push("-wal");
+    let name = database.file_name().unwrap_or_default().to_owned();
+    let mut wal = name.clone();
+    wal.push("-wal");
     let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     let changes = inotify::WatchFlags::MODIFY
         | inotify::WatchFlags::CREATE
-        | inotify::WatchFlags::MOVED_TO
+        | inotify::WatchFlags::MOVE
+        | inotify::WatchFlags::DELETE
+        | inotify::WatchFlags::MOVE_SELF
         | inotify::WatchFlags::ONLYDIR;
     inotify::add_watch(&inotify, folder, changes)?;
     #[expect(unsafe_code, reason = "the only way to wait for a descriptor of our own")]
     // SAFETY: an `OwnedFd` is open and is the same descriptor until it is dropped, and the
     // `AsyncFd` owns it from here on.
     let inotify = unsafe { AsyncFd::register_with_interest(inotify, Interest::READABLE) }?;
-    Ok((inotify, name))
+    Ok((inotify, [name, wal]))
 }
 
 /// Makes others hear of what a transaction changes, once it is committed.
@@ -238,8 +252,8 @@ impl Commits {
     }
 }
 
-/// Returns when the file with a name was written.
-async fn written(inotify: &AsyncFd<OwnedFd>, name: &OsStr) -> io::Result<()> {
+/// Returns when a file with one of these names was written, or came or went.
+async fn written(inotify: &AsyncFd<OwnedFd>, names: &[OsString; 2]) -> io::Result<()> {
     loop {
         let mut ready = inotify.readable().await?;
         let mut buffer = [MaybeUninit::uninit(); 4096];
@@ -252,7 +266,14 @@ async fn written(inotify: &AsyncFd<OwnedFd>, name: &OsStr) -> io::Result<()> {
                 }
                 Ok(event) => {
                     // Without a name: so much happened that the kernel kept no list.
-                    hit |= event.file_name().is_none_or(|file| file.to_bytes() == name.as_bytes());
+                    // The database's own file is written when nothing changes.
+                    let written = event.events().contains(inotify::ReadFlags::MODIFY);
+                    let [database, wal] = names.each_ref().map(|name| name.as_bytes());
+                    let ours = |file: &CStr| match file.to_bytes() {
+                        file if file == wal => true,
+                        file => file == database && !written,
+                    };
+                    hit |= event.file_name().is_none_or(ours);
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) => {
