@@ -152,8 +152,76 @@ fn a_bridge_of_others_is_left_alone() {
     world.end();
 }
 
+/// Addresses used up: no further VM is made, which says so and what helps; those there are start together;
+/// an address that becomes free is given again, and a larger network has more of them.
+#[test]
+fn addresses_that_are_used_up_are_said() {
+    let mut world = World::quick(Database::Sqlite);
+    world.qa("config set vm.network.ip.start=10.99.0.253");
+    for vm in ["one", "two"] {
+        world.add_quick_vm(vm, "ada");
+    }
+    let add =
+        |world: &World, vm: &str| world.try_qa(&format!("vm add name={vm} user=ada osf=quick"));
+    let refused = add(&world, "three").expect_err("there is none");
+    for part in ["every address for VMs from 10.99.0.253", "is taken: delete VMs, or enlarge"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    assert_eq!(world.qa_json("vm list").as_array().map(Vec::len), Some(2));
+    world.qa("vm start -f name=* --wait");
+    world.qa("vm stop -f name=two --wait");
+    world.qa("vm del -f name=two");
+    add(&world, "three").expect("its address is free");
+    world.qa("vm start -f name=three --wait");
+    assert!(add(&world, "four").is_err());
+    // What runs keeps its address; the host takes the larger network when it is started again.
+    world.qa("config set vm.network.netmask=23");
+    world.stop_daemons();
+    world.run_daemons();
+    add(&world, "four").expect("the network is larger");
+    world.qa("vm start -f name=four --wait");
+    assert_eq!(world.vm("four").get("ip").and_then(|ip| ip.as_str()), Some("10.99.1.254"));
+    for vm in ["one", "three", "four"] {
+        assert_eq!(world.inside(vm, "echo here"), "here");
+    }
+    world.end();
+}
+
+/// The storage of the images is not mounted: an empty folder is there in its place, or none. Who needs an
+/// image that is not here yet says so, an image is not registered and nothing made in its place, what runs
+/// goes on, and what waits goes on by itself when it is mounted.
+#[test]
+fn images_that_are_not_mounted_are_waited_for() {
+    let mut world = World::quick(Database::Sqlite);
+    let images = world.storage().join("images");
+    let images = images.display();
+    world.add_quick_vm("runs", "ada");
+    world.qa("vm start -f name=runs --wait");
+    for (vm, away, back) in [
+        ("empty", format!("mount -t tmpfs empty {images}"), format!("umount {images}")),
+        ("none", format!("mv {images} {images}.away"), format!("mv {images}.away {images}")),
+    ] {
+        again(&world);
+        world.qa(&format!("vm add name={vm} user=ada osf=quick di_tag=head"));
+        shell(&away);
+        world.qa(&format!("vm start -f name={vm}"));
+        world.says(vm, "images-away", "images holds none of the registered images");
+        let at = world.folder().display();
+        let refused = world.try_qa(&format!("di add path={at}/again.tar osf=quick"));
+        let refused = refused.expect_err("it is not mounted");
+        assert!(refused.contains("it is not mounted"), "{refused}");
+        assert_eq!(shell(&format!("ls -A {images} 2>/dev/null; true")), "", "nothing is made");
+        assert_eq!(world.inside("runs", "echo here"), "here");
+        shell(&back);
+        world.reaches(vm, "running");
+    }
+    world.expect_log("WARN", "a step failed");
+    world.end();
+}
+
 /// A volume mounted without protection is reported; folders that others could enter are closed; a homefs
-/// that is not mounted is not written to, says so, and is gone on from when it is mounted.
+/// that is not mounted is not written to, says so, and is gone on from when it is mounted; one whose files
+/// cannot be shown to a container says that.
 #[test]
 fn storage_is_protected_or_told_about_and_homes_are_made_where_homes_are() {
     let mut world = World::quick(Database::Sqlite);
@@ -178,6 +246,15 @@ fn storage_is_protected_or_told_about_and_homes_are_made_where_homes_are() {
     assert_eq!(shell(&format!("ls -A {storage}/homefs")), "", "nothing is made in it");
     shell(&format!("umount {storage}/homefs"));
     world.reaches("desk", "running");
+    world.qa("vm stop -f name=desk --wait");
+    shell(&format!(
+        "mark=$(cat {storage}/homefs/.qvd-storage) && mount -t ramfs -o mode=700 plain {storage}/homefs && \
+         printf %s $mark > {storage}/homefs/.qvd-storage"
+    ));
+    world.qa("vm start -f name=desk");
+    world.says("desk", "home-unmappable", "cannot show its files under the ids of a container");
+    shell(&format!("umount {storage}/homefs"));
+    world.reaches("desk", "running");
     world.expect_log("ERROR", "is mounted without nosuid,nodev");
     world.expect_log("WARN", "a step failed");
     world.end();
@@ -185,7 +262,7 @@ fn storage_is_protected_or_told_about_and_homes_are_made_where_homes_are() {
 
 /// Shared storage that is read-only, then full: a home that is not there yet is not made, an image is not
 /// registered, and each says so; a home's VM goes on by itself when there is room, and nothing half-made
-/// stays.
+/// stays. So does one for which there is no room among the run directories, which are named then.
 #[test]
 fn storage_that_takes_nothing_more_is_said() {
     let mut world = World::quick(Database::Sqlite);
@@ -216,6 +293,17 @@ fn storage_that_takes_nothing_more_is_said() {
     assert!(said.contains("cannot be written") && said.contains("Read-only"), "{said}");
     shell(&format!("umount {storage}/images {storage}/staging"));
 
+    // Room for a part of the image.
+    shell(&format!(
+        "mount -t tmpfs -o size=1m small {storage}/staging && \
+         chown --reference={storage}/images {storage}/staging && test $(stat -c %s {at}/again.tar) -gt 1500000"
+    ));
+    let said = refused();
+    let full = format!("there is no space left at {storage}/staging");
+    assert!(said.contains(&full) && said.contains("delete unused images"), "{said}");
+    assert_eq!(shell(&format!("ls -A {storage}/staging")), "", "nothing half-made");
+    shell(&format!("umount {storage}/staging"));
+
     // Room for the folder and its mark, and for no home.
     shell(&format!(
         "mark=$(cat {storage}/homefs/.qvd-storage) && \
@@ -226,6 +314,13 @@ fn storage_that_takes_nothing_more_is_said() {
     world.says("late", "storage-full", "there is no space left at");
     shell(&format!("umount {storage}/homefs"));
     world.reaches("late", "running");
+    world.qa("vm stop -f name=* --wait");
+    world.add_quick_vm("later", "ada");
+    shell(&format!("mount -t tmpfs -o nr_inodes=1,mode=711 full {at}/run/vms"));
+    world.qa("vm start -f name=later");
+    world.says("later", "storage-full", &format!("there is no space left at {at}/run/vms"));
+    shell(&format!("umount {at}/run/vms"));
+    world.reaches("later", "running");
     world.expect_log("ERROR", "the storage cannot be written");
     world.expect_log("WARN", "a step failed");
     world.end();

@@ -212,7 +212,9 @@ fn homes_on_nfs_are_refused_with_a_reason() {
     if !has_nfs() {
         return;
     }
-    for (options, part) in [("root_squash", "ermission"), ("no_root_squash", "ids")] {
+    for (options, code, part) in
+        [("root_squash", "step-failed", "ermission"), ("no_root_squash", "home-unmappable", "ids")]
+    {
         let mut world = small(&["desk", "bare"]);
         let homes = world.storage().join("homefs");
         let server = Server::of(&world, options);
@@ -224,8 +226,8 @@ fn homes_on_nfs_are_refused_with_a_reason() {
         shell(&format!("chmod 644 {}/.qvd-storage", server.folder));
         server.mount(&homes);
         world.qa("vm start -f name=desk");
-        world.says("desk", "step-failed", "mounting the home failed");
-        world.says("desk", "step-failed", part);
+        world.says("desk", code, "mounting the home failed");
+        world.says("desk", code, part);
         assert_eq!(world.monitors(), [0; 0], "nothing runs without its home");
         let mounts = shell("cut -d' ' -f5 /proc/self/mountinfo");
         assert!(

@@ -156,10 +156,26 @@ fn make_base(
     // Who waited for the lock may find it made.
     if node.driver.base(&node.layout, di)?.is_none() {
         tracing::info!(image = %di.path, "unpacking an image");
-        node.driver.make_base(&node.layout, di, held, progress)?;
+        let made = node.driver.make_base(&node.layout, di, held, progress);
+        made.map_err(|error| if is_unmounted(node, &error) { no_images(node) } else { error })?;
         tracing::info!(image = %di.path, "the image is unpacked");
     }
     Ok(())
+}
+
+/// Whether an image lacks because all do: an empty folder, or none, is there in place of the storage.
+fn is_unmounted(node: &Node, error: &Error) -> bool {
+    if !matches!(error, Error::Image { .. }) || !error.is_missing() {
+        return false;
+    }
+    match node.linux.names(&node.layout.images) {
+        Ok(names) => !names.iter().any(|name| name.starts_with(|c: char| c.is_ascii_digit())),
+        Err(error) => error.is_missing(),
+    }
+}
+
+fn no_images(node: &Node) -> Error {
+    Error::NoImages { path: node.layout.images.display().to_string() }
 }
 
 fn record(node: &Node, work: &Work) -> Result<(), StepError> {

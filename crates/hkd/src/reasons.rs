@@ -1,12 +1,13 @@
 //! From failures to reasons: what is stored for people to read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::{Reason, Timestamp, osf::Osf, reason::Code, vm::Ended};
 use store::Work;
 
 use crate::{
     execute::StepError,
+    layout::Layout,
     linux::{Error, lxc::End},
     node::Node,
     plan::Step,
@@ -86,11 +87,13 @@ pub fn of_step(
     };
     let of = |code| Reason::new(code, now).with("step", deed(step)).with("host", host);
     match machine {
-        // What it is unpacked to, not where its archive is.
-        full if full.is_full() && step == Step::MountHome => {
-            of(Code::StorageFull).with("path", storage.display())
+        full if full.is_full() => {
+            of(Code::StorageFull).with("path", filled(step, full, &node.layout).display())
         }
-        full if full.is_full() => of(Code::StorageFull).with("path", node.layout.basefs.display()),
+        Error::NoImages { path } => of(Code::ImagesAway).with("path", path),
+        Error::Unmappable { .. } if step == Step::MountHome => {
+            of(Code::HomeUnmappable).with("error", machine)
+        }
         Error::NotInstalled { program } => of(Code::ToolMissing).with("program", program),
         Error::InUse { what, why } => of(Code::NameInUse).with("what", what).with("error", why),
         Error::NotMounted { path, marker } => of(Code::StorageMissing)
@@ -119,6 +122,28 @@ pub fn of_step(
             .with("step", deed(step))
             .with("error", other)
             .with("host", host),
+    }
+}
+
+/// The folder that has no room: the one that the error names, or else where the step writes.
+fn filled<'a>(step: Step, error: &Error, layout: &'a Layout) -> &'a Path {
+    // What is unpacked fills where it is unpacked to, not where its archive is.
+    if matches!(error, Error::Image { .. }) {
+        return &layout.basefs;
+    }
+    let text = error.to_string();
+    let last = |folder: &&PathBuf| text.rfind(&format!("{}/", folder.display()));
+    let folders = [&layout.vms, &layout.homefs, &layout.overlayfs, &layout.rootfs, &layout.basefs];
+    let named = folders.iter().filter_map(|folder| Some((last(folder)?, *folder)));
+    match (named.max_by_key(|(at, _)| *at), step) {
+        (Some((_, folder)), _) => folder,
+        (None, Step::MountHome) => &layout.homefs,
+        (None, Step::Unpack | Step::DiscardBase) => &layout.basefs,
+        (
+            None,
+            Step::Snapshot | Step::DiscardOverlay | Step::DiscardOthers | Step::DiscardLasting,
+        ) => &layout.overlayfs,
+        (None, _) => &layout.vms,
     }
 }
 
@@ -179,4 +204,37 @@ pub fn of_end(end: &End, crashes: i64, log: &Path, host: &str, now: Timestamp) -
         .with("times", crashes)
         .with("log", log.display())
         .with("host", host)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_that_is_full_is_the_one_named() {
+        let mut settings = model::settings::Settings::default();
+        let paths = [("path.run", "/run/qvd"), ("path.storage.root", "/srv/qvd")];
+        settings.layer(paths.map(|(key, path)| (key.to_owned(), path.to_owned())));
+        let layout = Layout::from_settings(&settings).unwrap();
+        let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+        let system = |doing: &str| Error::System { doing: doing.to_owned(), source: full() };
+        let image = Error::Image { path: "/srv/qvd/images/1-a.tar".to_owned(), source: full() };
+        for (step, error, folder) in [
+            (Step::Unpack, image, "/srv/qvd/basefs"),
+            (Step::Record, system("write /run/qvd/vms/7/record.new"), "/run/qvd/vms"),
+            (Step::MountHome, system("make /run/qvd/vms/7/home"), "/run/qvd/vms"),
+            (Step::MountHome, system("make /srv/qvd/homefs/7-fs"), "/srv/qvd/homefs"),
+            (
+                Step::Snapshot,
+                system("snapshot /srv/qvd/basefs/a as /srv/qvd/overlayfs/b"),
+                "/srv/qvd/overlayfs",
+            ),
+            (Step::Snapshot, system("mark it"), "/srv/qvd/overlayfs"),
+            (Step::Start, system("start it"), "/run/qvd/vms"),
+        ] {
+            assert_eq!(filled(step, &error, &layout), Path::new(folder), "{step:?} {error}");
+        }
+    }
 }

@@ -95,7 +95,7 @@ codes! {
         "run `qvd doctor` on host {host}";
     /// The volume has no room left.
     StorageFull, "storage-full", "there is no space left at {path}",
-        "delete unused images, or make the volume larger";
+        "delete what is not needed there, such as unused images, or make it larger";
     /// The storage does not answer.
     StorageSilent, "storage-silent", "the storage {path} does not answer",
         "it goes on by itself when {path} answers: look at its server and the way there";
@@ -105,6 +105,12 @@ codes! {
     /// The storage belongs to another installation.
     ForeignStorage, "foreign-storage", "the storage {path} belongs to another installation ({found}, not {wanted})",
         "connect this host to its own database, or give it storage of its own";
+    /// The images' storage is not mounted.
+    ImagesAway, "images-away", "{path} holds none of the registered images: it is not mounted",
+        "mount the storage of the images on host {host}; it goes on by itself then";
+    /// The homes' file system cannot be shown to a container.
+    HomeUnmappable, "home-unmappable", "{step} failed: {error}",
+        "put path.storage.homefs of host {host} on btrfs, ext4 or XFS";
     /// The container ended by itself before it was ready.
     StartFailed, "start-failed", "the container did not start: {error}", "see {log} on host {host}";
     /// Shut down from inside.

@@ -79,6 +79,20 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A folder of images has none.
+    #[error("{path} holds no image: it is not mounted")]
+    NoImages {
+        /// The folder.
+        path: String,
+    },
+    /// The files of a file system cannot have other owners in a container.
+    #[error(
+        "the file system of {path} cannot show its files under the ids of a container, as NFS cannot; btrfs, ext4 and XFS can"
+    )]
+    Unmappable {
+        /// What was to be mounted.
+        path: String,
+    },
     /// Something that is there does not look as it should.
     #[error("{what} is not as expected: {why}")]
     Unexpected {
@@ -106,6 +120,8 @@ impl Error {
             | Self::Foreign { .. }
             | Self::Timeout { .. }
             | Self::Digest { .. }
+            | Self::NoImages { .. }
+            | Self::Unmappable { .. }
             | Self::Unexpected { .. } => false,
         }
     }

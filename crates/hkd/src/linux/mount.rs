@@ -95,12 +95,7 @@ pub fn bind(bind: &Bind) -> Result<()> {
     };
     match set_attributes(&tree, &attributes) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            return Err(Error::Unexpected {
-                what: format!("the file system of {}", show(&bind.from)),
-                why: "it cannot show its files under the ids of a container, as NFS cannot; \
-                      btrfs, ext4 and XFS can"
-                    .to_owned(),
-            });
+            return Err(Error::Unmappable { path: show(&bind.from).to_string() });
         }
         set => set.doing(doing)?,
     }
