@@ -455,7 +455,8 @@ fn gap(world: &World, vm: &str) -> u32 {
     gap.parse().expect("milliseconds")
 }
 
-/// Shared storage that fails, and that is slow: who needs it says so, and goes on when it answers.
+/// Shared storage that fails, and that is slow: who needs it says so, and goes on when it answers; the host
+/// says how slow it was, until it is quick.
 #[test]
 fn storage_that_fails_or_is_slow_is_said() {
     let mut world = World::quick(Database::Sqlite);
@@ -464,9 +465,15 @@ fn storage_that_fails_or_is_slow_is_said() {
     shared.becomes(Mood::Broken(5));
     world.qa("vm start -f name=three");
     world.says("three", "storage-unusable", "images cannot be used");
-    shared.becomes(Mood::Slow(Duration::from_millis(2)));
+    shared.becomes(Mood::Slow(Duration::from_millis(200)));
     world.reaches("three", "running");
+    world.host_says("images is slow: the image 2-quick.tar came at", true);
     drop(shared);
+    again(&world);
+    world.qa("vm add name=four user=ada osf=quick di_tag=head");
+    world.qa("vm start -f name=four --wait");
+    world.host_says("images is slow", false);
+    world.expect_log("ERROR", "images is slow");
     world.expect_log("WARN", "a step failed");
     world.end();
 }

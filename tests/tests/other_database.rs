@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use tests::{
     Database, World,
-    program::{Running, command, shell},
+    program::{Running, command, shell, try_shell},
     until,
     world::program,
 };
@@ -36,6 +36,41 @@ fn assert_kept(before: &[String], world: &World) {
     assert!(gone.is_empty(), "gone or changed: {gone:#?}");
 }
 
+/// Copies a database, or gives it another name, while no daemon has it open. The one in use is `db`.
+fn database(world: &World, kind: Database, copy: bool, from: &str, to: &str) {
+    let at = world.folder().display();
+    if kind == Database::Sqlite {
+        let how = if copy { "cp -a" } else { "mv" };
+        shell(&format!("{how} {at}/{from} {at}/{to}"));
+        return;
+    }
+    let name = |name: &str| if name == "db" { "qvd".to_owned() } else { name.to_owned() };
+    let (from, to) = (name(from), name(to));
+    let statement = if copy {
+        format!("CREATE DATABASE {to} TEMPLATE {from}")
+    } else {
+        format!("ALTER DATABASE {from} RENAME TO {to}")
+    };
+    // A server notices a little later that a client has gone.
+    until(&statement, WITHIN, || {
+        try_shell(&format!("psql -qX -h {at}/pg -U postgres postgres -c '{statement}'"))
+    });
+}
+
+/// Removes the database in use; where it is one of a server's, an empty one comes in its place.
+fn remove_database(world: &World, kind: Database) {
+    let at = world.folder().display();
+    if kind == Database::Sqlite {
+        shell(&format!("rm -rf {at}/db"));
+        return;
+    }
+    for statement in ["DROP DATABASE IF EXISTS qvd", "CREATE DATABASE qvd"] {
+        until(statement, WITHIN, || {
+            try_shell(&format!("psql -qX -h {at}/pg -U postgres postgres -c '{statement}'"))
+        });
+    }
+}
+
 /// Starts `qvd all`, and waits until hkd has refused the storage so often.
 fn refused(world: &World, times: usize) -> Running {
     let path = world.folder().join("refused.log");
@@ -54,11 +89,21 @@ fn refused(world: &World, times: usize) -> Running {
     daemons
 }
 
-/// hkd on a full storage tree with an empty, a foreign and a restored database: not one file is removed
-/// or changed, what runs goes on, and with its own database all is as it was.
+/// hkd on a full storage tree with an empty, a foreign and a restored database in a file: not one file is
+/// removed or changed, what runs goes on, and with its own database all is as it was.
 #[test]
 fn not_one_file_goes_for_another_database() {
-    let mut world = World::start(Database::Sqlite);
+    another_database(Database::Sqlite);
+}
+
+/// The same with databases of a PostgreSQL server.
+#[test]
+fn not_one_file_goes_for_another_database_of_a_server() {
+    another_database(Database::Postgres);
+}
+
+fn another_database(kind: Database) {
+    let mut world = World::start(kind);
     let at = world.folder().display().to_string();
     world.add_user("ada");
     world.add_quick_osf();
@@ -70,7 +115,7 @@ fn not_one_file_goes_for_another_database() {
     world.qa("vm stop -f name=desk --wait");
     world.qa("vm start -f name=runner --wait");
     world.stop_daemons();
-    shell(&format!("cp -a {at}/db {at}/yesterday"));
+    database(&world, kind, true, "db", "yesterday");
     world.run_daemons();
     // Of these yesterday's database knows nothing.
     world.add_quick_vm("late", "ada");
@@ -85,7 +130,8 @@ fn not_one_file_goes_for_another_database() {
     ));
     let running = world.monitors();
     world.stop_daemons();
-    shell(&format!("mv {at}/db {at}/own"));
+    database(&world, kind, false, "db", "own");
+    remove_database(&world, kind);
     let before = listing(&world);
     assert!(before.len() > 10_000, "{} names", before.len());
 
@@ -114,7 +160,8 @@ fn not_one_file_goes_for_another_database() {
     assert_kept(&before, &world);
 
     // Restored from yesterday: what it does not know was not deleted.
-    shell(&format!("mv {at}/db {at}/foreign && cp -a {at}/yesterday {at}/db"));
+    database(&world, kind, false, "db", "another");
+    database(&world, kind, true, "yesterday", "db");
     world.run_daemons();
     until("the host to say what is wrong", WITHIN, || {
         let hosts = world.qa_json("host list").to_string();
@@ -129,7 +176,8 @@ fn not_one_file_goes_for_another_database() {
     assert_kept(&before, &world);
     world.stop_daemons();
 
-    shell(&format!("rm -r {at}/db && mv {at}/own {at}/db"));
+    database(&world, kind, false, "db", "restored");
+    database(&world, kind, false, "own", "db");
     world.run_daemons();
     assert_eq!((world.monitors(), running.len()), (running, 1), "what ran went on");
     for vm in ["desk", "late"] {

@@ -157,10 +157,32 @@ fn make_base(
     if node.driver.base(&node.layout, di)?.is_none() {
         tracing::info!(image = %di.path, "unpacking an image");
         let made = node.driver.make_base(&node.layout, di, held, progress);
-        made.map_err(|error| if is_unmounted(node, &error) { no_images(node) } else { error })?;
+        let waited =
+            made.map_err(|error| if is_unmounted(node, &error) { no_images(node) } else { error })?;
+        node.set_problem(Problem::SlowImages, slowness(node, di, waited));
         tracing::info!(image = %di.path, "the image is unpacked");
     }
     Ok(())
+}
+
+/// Shorter than this nobody minds to wait for an image's file.
+const SLOW_WAIT: Duration = Duration::from_secs(2);
+/// Storage that gives fewer bytes in a second is slow: a desktop of some GiB takes many minutes from it.
+const SLOW_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
+
+/// That the storage of the images was slow, if it was.
+fn slowness(node: &Node, di: &Di, waited: Duration) -> Option<String> {
+    #[expect(clippy::cast_precision_loss, reason = "it is told as so many MiB")]
+    let rate = di.bytes as f64 / waited.as_secs_f64();
+    (waited > SLOW_WAIT && rate < SLOW_BYTES).then(|| {
+        format!(
+            "the storage {} is slow: the image {} came at {:.1} MiB a second: look at its server and \
+             the network to it",
+            node.layout.images.display(),
+            di.path,
+            rate / 1024.0 / 1024.0
+        )
+    })
 }
 
 /// Whether an image lacks because all do: an empty folder, or none, is there in place of the storage.

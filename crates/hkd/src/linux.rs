@@ -30,6 +30,7 @@ use std::{
     fmt::Debug,
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 pub use error::{Error, Result};
@@ -106,7 +107,7 @@ pub trait Linux: Debug + Send + Sync {
         archive: &Archive,
         into: &Path,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()>;
+    ) -> Result<Duration>;
 
     /// Mounts a folder with mapped ids.
     fn bind(&self, bind: &Bind) -> Result<()>;

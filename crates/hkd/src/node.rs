@@ -58,6 +58,8 @@ pub enum Problem {
     Storage,
     /// The storage of the images does not answer.
     Images,
+    /// It was slow when it was last read.
+    SlowImages,
     /// The storage of the homes does not answer, or is not there.
     Homes,
 }

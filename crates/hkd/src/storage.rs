@@ -5,7 +5,7 @@
 pub mod btrfs;
 pub mod homes;
 
-use std::{fmt::Debug, path::PathBuf};
+use std::{fmt::Debug, path::PathBuf, time::Duration};
 
 use model::{DiId, Run, VmId, di::Di};
 
@@ -22,14 +22,14 @@ pub trait Driver: Debug + Send + Sync {
     /// The base of an image.
     fn base(&self, layout: &Layout, di: &Di) -> linux::Result<Option<plan::Base>>;
     /// Unpacks an image into its base, whose lock is held by what unpacks too. `progress` hears bytes
-    /// read and all bytes.
+    /// read and all bytes. Returns how long was waited for the image's file.
     fn make_base(
         &self,
         layout: &Layout,
         di: &Di,
         lock: linux::Lock,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> linux::Result<()>;
+    ) -> linux::Result<Duration>;
     /// Deletes a base, and what was left of an attempt to make it.
     fn discard_base(&self, layout: &Layout, di: &Di) -> linux::Result<()>;
     /// A VM's overlay of an image.

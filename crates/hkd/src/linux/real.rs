@@ -4,6 +4,7 @@ use std::{
     fs,
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -115,7 +116,7 @@ impl Linux for Real {
         archive: &Archive,
         into: &Path,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    ) -> Result<Duration> {
         unpack::unpack(archive, into, progress)
     }
 

@@ -12,7 +12,7 @@ use std::{
     io::{self, BufReader, Read, Write as _},
     path::{Path, PathBuf},
     process::ExitStatus,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
@@ -46,8 +46,12 @@ pub struct Archive {
 }
 
 /// Unpacks an archive into an existing folder, and checks its digest on the way. `progress` is called
-/// with bytes read and the file's size.
-pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)) -> Result<()> {
+/// with bytes read and the file's size. Returns how long was waited for the file.
+pub fn unpack(
+    archive: &Archive,
+    into: &Path,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Duration> {
     let path = archive.file.display().to_string();
     let broken = |source: io::Error| Error::Image { path: path.clone(), source };
     let file = File::open(&archive.file).map_err(broken)?;
@@ -74,7 +78,7 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
         let _ = io::copy(&mut said, &mut io::sink());
         String::from_utf8_lossy(&text).into_owned()
     });
-    let mut reader = Hashing { inner: file, hash: Sha256::new(), read: 0 };
+    let mut reader = Hashing { inner: file, hash: Sha256::new(), read: 0, waited: Duration::ZERO };
     let mut sink = Limited::new(pipe_end, into, room);
     let copied = decompress(&archive.file, &mut reader, |decoder, reader_read| {
         let mut buffer = vec![0; 256 * 1024];
@@ -110,7 +114,8 @@ pub fn unpack(archive: &Archive, into: &Path, mut progress: impl FnMut(u64, u64)
     }
     let status = status
         .ok_or(Error::Timeout { program: "tar".to_owned(), seconds: LAST_WRITES.as_secs() })?;
-    judge(status, said)
+    judge(status, said)?;
+    Ok(reader.waited)
 }
 
 /// What ended the way of an archive to `tar` early.
@@ -181,11 +186,15 @@ struct Hashing {
     inner: File,
     hash: Sha256,
     read: u64,
+    /// How long reading has taken.
+    waited: Duration,
 }
 
 impl Read for Hashing {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let begun = Instant::now();
         let read = self.inner.read(buffer)?;
+        self.waited += begun.elapsed();
         self.hash.update(buffer.get(..read).unwrap_or_default());
         self.read += read as u64;
         Ok(read)

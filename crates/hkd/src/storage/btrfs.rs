@@ -1,6 +1,6 @@
 //! The btrfs driver: a base is a read-only subvolume, an overlay is a snapshot of it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use model::{DiId, Run, VmId, di::Di};
 use sha2::{Digest, Sha256};
@@ -69,13 +69,16 @@ impl Driver for Btrfs {
         di: &Di,
         lock: Lock,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> linux::Result<()> {
+    ) -> linux::Result<Duration> {
         let partial = layout.partial_base(di);
         self.linux.delete_subvolume(&partial)?;
         self.linux.create_subvolume(&partial)?;
         let archive = Archive { file: layout.image(di), sha256: di.sha256.clone(), lock };
         match self.linux.unpack(&archive, &partial, progress) {
-            Ok(()) => self.linux.seal(&partial, stands_for(&di.sha256), &layout.base(di)),
+            Ok(waited) => {
+                self.linux.seal(&partial, stands_for(&di.sha256), &layout.base(di))?;
+                Ok(waited)
+            }
             Err(error) => {
                 // Its room is better used by what works; the reason is the unpacking's.
                 let _ = self.linux.delete_subvolume(&partial);
