@@ -1,5 +1,7 @@
 //! From inside a desktop, as its user and as its root: what is tried, and fails.
 
+mod volume;
+
 use std::{
     fs,
     net::{TcpListener, TcpStream},
