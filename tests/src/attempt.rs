@@ -46,7 +46,7 @@ def write(path, text):
         file.write(text)
 def call32(number, *args):
     # PROT_EXEC, MAP_32BIT: the registers of such a program have no room for higher addresses.
-    page = libc.mmap(None, 4096, 7, 0x62, -1, 0)
+    page = libc.mmap(None, 16384, 7, 0x62, -1, 0)
     # push rbx; mov eax, edi; mov ebx, esi; mov esi, ecx; mov ecx, edx; mov edx, esi; mov esi, r8d;
     # mov edi, r9d; int 0x80; pop rbx; ret
     ctypes.memmove(page, bytes.fromhex("5389f889f389ce89d189f24489c64489cfcd805bc3"), 21)

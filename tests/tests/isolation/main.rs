@@ -1,5 +1,7 @@
 //! From inside a desktop, as its user and as its root: what is tried, and fails.
 
+mod calls;
+mod sockets;
 mod volume;
 
 use std::{
@@ -83,6 +85,7 @@ fn nothing_outside_root_and_home_is_written() {
                 ("call(103, 3, bytes(100), 100)", "EPERM ENOSYS"),
             ],
         );
+        calls::of_32_bits_are_refused(&world, "desk", who);
         world.refused("desk", who, groups);
         let devices = [
             ("mem", "c", 1, 1),
@@ -160,7 +163,8 @@ fn what_tells_of_the_host_is_covered() {
     world.end();
 }
 
-/// From inside a desktop nobody sees or signals processes of others or of the host.
+/// From inside a desktop nobody sees or signals processes of others or of the host, or connects to the
+/// agent's socket of another VM, or to any other of the host.
 #[test]
 fn processes_of_others_are_out_of_reach() {
     let world = two_desktops();
@@ -185,6 +189,7 @@ fn processes_of_others_are_out_of_reach() {
             assert!(!sockets.contains(other), "{who:?} sees {sockets}");
         }
     }
+    sockets::of_the_host_are_not_connected(&world, "desk");
     world.attempt("desk", Who::Root, "os.kill(-1, 19)\ntime.sleep(0.2)\nos.kill(-1, 18)");
     let mut here = here;
     assert!(here.runs(), "a process of the host");
@@ -208,6 +213,7 @@ fn user_name_spaces_are_a_setting() {
     world.qa("vm start -f name=desk --wait");
     for who in Who::ALL {
         world.refused("desk", who, &[(new, "EPERM"), ("call(435, bytes(88), 88)", "ENOSYS")]);
+        world.refused("desk", who, &calls::NAME_SPACES_OF_32_BITS);
     }
     until("a running system", Duration::from_secs(30), || {
         world.try_inside("desk", "systemctl is-system-running")

@@ -3,11 +3,7 @@
 use std::{fs, os::unix::fs::MetadataExt as _};
 
 use rustix::fs::{major, minor};
-use tests::{
-    World,
-    attempt::Who,
-    program::shell,
-};
+use tests::{World, attempt::Who, program::shell};
 
 use crate::two_desktops;
 
@@ -43,7 +39,9 @@ fn the_base_is_not_mounted_from_the_real_disk() {
         world.storage().display()
     );
     // With the rights of the host all of this works.
-    for lines in [format!("{}\n{secret}", mounts[1]), newer.to_owned(), again.to_owned(), escape.clone()] {
+    for lines in
+        [format!("{}\n{secret}", mounts[1]), newer.to_owned(), again.to_owned(), escape.clone()]
+    {
         assert_eq!(world.attempt_with_all_rights("desk", &lines), "done", "{lines}");
     }
     let leading = world.attempt_with_all_rights("desk", LEADS_OUT);
@@ -121,28 +119,38 @@ fn another_overlay_is_reached_by_no_request() {
     assert!(!spare.exists(), "it was deleted by its number");
 
     for who in Who::AND_NESTED {
-        world.refused("desk", who, &[
-            (&attacks.path_of_file, "EPERM"),
-            (&attacks.all_names, "EPERM"),
-            (&attacks.all_names_newer, "EPERM"),
-            (&attacks.by_handle, "EPERM"),
-            (&attacks.by_handle_32, "EPERM"),
-            (&attacks.delete, "EPERM ENOTSUP"),
-            // Which path a block of the disk belongs to; what is sent.
-            ("ioctl('/', 0xc0389424, struct.pack('7Q', 1 << 20, 4096, 0, 0, 0, 0, 0))", "EPERM"),
-            ("ioctl('/', 0x40489426, 72)", "EPERM"),
-            // Freeze, thaw, trim, end; resize, add a disk, scrub, another default, quotas.
-            ("ioctl('/', 0xc0045877, 4)", "EPERM"),
-            ("ioctl('/', 0xc0045878, 4)", "EPERM"),
-            ("ioctl('/', 0xc0185879, 24)", "EPERM"),
-            ("ioctl('/', 0x8004587d, 4)", "EPERM ENOTTY"),
-            ("ioctl('/', 0x50009403, struct.pack('q', 0) + b'1:-1g' + bytes(4083))", "EPERM"),
-            ("ioctl('/', 0x5000940a, struct.pack('q', 0) + b'/var/disk' + bytes(4079))", "EPERM"),
-            ("ioctl('/', 0xc400941b, 1024)", "EPERM"),
-            ("ioctl('/', 0x40089413, struct.pack('Q', 5))", "EPERM"),
-            ("ioctl('/', 0xc0109428, struct.pack('QQ', 2, 0))", "EPERM"),
-            ("ioctl('/', 0x4008941a, struct.pack('Q', 2))", "EPERM"),
-        ]);
+        world.refused(
+            "desk",
+            who,
+            &[
+                (&attacks.path_of_file, "EPERM"),
+                (&attacks.all_names, "EPERM"),
+                (&attacks.all_names_newer, "EPERM"),
+                (&attacks.by_handle, "EPERM"),
+                (&attacks.by_handle_32, "EPERM"),
+                (&attacks.delete, "EPERM ENOTSUP"),
+                // Which path a block of the disk belongs to; what is sent.
+                (
+                    "ioctl('/', 0xc0389424, struct.pack('7Q', 1 << 20, 4096, 0, 0, 0, 0, 0))",
+                    "EPERM",
+                ),
+                ("ioctl('/', 0x40489426, 72)", "EPERM"),
+                // Freeze, thaw, trim, end; resize, add a disk, scrub, another default, quotas.
+                ("ioctl('/', 0xc0045877, 4)", "EPERM"),
+                ("ioctl('/', 0xc0045878, 4)", "EPERM"),
+                ("ioctl('/', 0xc0185879, 24)", "EPERM"),
+                ("ioctl('/', 0x8004587d, 4)", "EPERM ENOTTY"),
+                ("ioctl('/', 0x50009403, struct.pack('q', 0) + b'1:-1g' + bytes(4083))", "EPERM"),
+                (
+                    "ioctl('/', 0x5000940a, struct.pack('q', 0) + b'/var/disk' + bytes(4079))",
+                    "EPERM",
+                ),
+                ("ioctl('/', 0xc400941b, 1024)", "EPERM"),
+                ("ioctl('/', 0x40089413, struct.pack('Q', 5))", "EPERM"),
+                ("ioctl('/', 0xc0109428, struct.pack('QQ', 2, 0))", "EPERM"),
+                ("ioctl('/', 0x4008941a, struct.pack('Q', 2))", "EPERM"),
+            ],
+        );
         // What may be asked tells of the own overlay alone.
         let own = world.attempt("desk", who, "print(ioctl('/', 0x81f8943c, 504))");
         assert!(own.contains("-overlayfs") && !own.contains(&attacks.name), "{own}");
