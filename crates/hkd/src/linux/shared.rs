@@ -6,12 +6,16 @@ use std::{fs, path::PathBuf};
 use super::error::{Doing, Result};
 
 /// The least that many desktops take, by the names in `/proc/sys`. A kernel's own defaults (128
-/// instances of inotify, 32,768 processes) are meant for one desktop.
-const LEAST: [(&str, u64); 4] = [
-    ("fs.file-max", 1_048_576),
+/// instances of inotify, 32,768 processes, 4,096 terminals) are meant for one desktop.
+///
+/// Open files have no share of their own: who opens them pays with memory, of which each desktop has a
+/// limit. A number for all together is one that a single desktop could use up.
+const LEAST: [(&str, u64); 5] = [
+    ("fs.file-max", i64::MAX.unsigned_abs()),
     ("fs.inotify.max_user_instances", 65_536),
     ("fs.inotify.max_user_watches", 4_194_304),
     ("kernel.pid_max", 1_048_576),
+    ("kernel.pty.max", 65_536),
 ];
 
 /// A limit that is too low.
