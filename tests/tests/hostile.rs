@@ -23,7 +23,11 @@ def say(stream, **message):
 def give(stream, descriptors):
     rights = array.array('i', [one if isinstance(one, int) else one.fileno() for one in descriptors])
     line = b'{"tell":"opened"}\n'
-    stream.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    try: stream.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    # What nobody took is not closed here: that would last.
+    except OSError:
+        kept.extend(descriptors)
+        raise
 def lingering():
     server = socket.create_server(('127.0.0.1', 0))
     trap = socket.create_connection(server.getsockname())
@@ -64,13 +68,40 @@ def opened(stream, how):
         ours.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [lingering().fileno()]))])
         kept.append(ours)
         give(stream, [theirs])
+def followed(stream):
+    was = lie()
+    stream.settimeout(0.2)
+    while lie() == was or not was.startswith('followed'):
+        how = was = lie()
+        if how.startswith('followed'): open('/tmp/' + how, 'a').write('x')
+        if how == 'followed floods': stream.sendall(b'{"tell":"state","session":"none"}\n' * 1000)
+        elif how == 'followed lies':
+            for session in ('starting', 'listening', 'connected', 'suspended', 'none'):
+                say(stream, tell='state', session=session)
+            say(stream, tell='hello', version=9, prepared=False)
+            say(stream, tell='done')
+        elif how == 'followed refuses': say(stream, tell='failed', code='x', text='y' * 3000)
+        elif how == 'followed garbage': stream.sendall(os.urandom(64) + b'\n')
+        elif how == 'followed endless': stream.sendall(b'x' * 65536)
+        elif how == 'followed gives' and len(kept) < 100: give(stream, [lingering()])
+        elif how == 'followed hangs up': stream.shutdown(socket.SHUT_RDWR)
+        else: time.sleep(0.05)
+def follow(stream):
+    say(stream, tell='state', session='none')
+    while True:
+        try: followed(stream)
+        except TimeoutError: continue
+        except OSError: pass
+        break
+    try: stream.shutdown(socket.SHUT_RDWR)
+    except OSError: pass
 def converse(stream):
     for line in stream.makefile('rb'):
         ask = json.loads(line)['ask']
         how = lie()
         if how == 'all garbage': stream.sendall(b'\0\xff\n' * 1000)
         elif ask == 'hello': say(stream, tell='hello', version=1, prepared=True)
-        elif ask == 'follow': say(stream, tell='state', session='none')
+        elif ask == 'follow': follow(stream)
         elif ask == 'start': start(stream, how)
         elif ask == 'open': opened(stream, how)
         else: say(stream, tell='done')
@@ -119,6 +150,31 @@ const STARTS: [(&str, &str); 6] = [
 /// What it hands over as the desktop.
 const OPENS: [&str; 8] =
     ["nothing", "file", "folder", "datagram", "network", "several", "lingering", "trapped"];
+
+/// What it does on the connection that is followed, after the desktop was ready. It reads nothing there.
+const FOLLOWED: [&str; 7] = [
+    "followed floods",
+    "followed lies",
+    "followed refuses",
+    "followed garbage",
+    "followed endless",
+    "followed gives",
+    "followed hangs up",
+];
+
+/// For how long it does so before anybody looks what it took.
+const FOLLOWED_FOR: Duration = Duration::from_secs(1);
+
+/// How long processors have worked for hkd.
+fn worked(world: &World) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", world.daemon_pid("hkd")));
+    let stat = stat.expect("hkd runs");
+    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = after.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+    // Linux counts hundredths of a second.
+    Duration::from_millis(ticks * 10)
+}
 
 /// The resident memory of hkd, in KiB.
 fn memory(world: &World) -> u64 {
@@ -210,6 +266,18 @@ fn a_replaced_agent_harms_its_own_desktop_alone() {
         others_are_well(&world, "mute");
         drop(client);
         written(&world, "left", round);
+    }
+    for how in FOLLOWED {
+        let (begun, before, said) = (Instant::now(), worked(&world), world.log().len());
+        lie(&world, how);
+        written(&world, how, 1);
+        while begun.elapsed() < FOLLOWED_FOR {
+            others_are_well(&world, how);
+        }
+        let (took, of) = (worked(&world).saturating_sub(before), begun.elapsed());
+        assert!(took < of / 2, "{how}: hkd worked for {took:?} of {of:?}");
+        let said = world.log().len() - said;
+        assert!(said < 64 * 1024, "{how}: {said} bytes were logged");
     }
     let after = memory(&world);
     assert!(after < before + 32 * 1024, "hkd took {before} KiB before and {after} KiB after");
