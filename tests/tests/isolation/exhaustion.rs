@@ -113,6 +113,35 @@ fn what_one_takes_another_has() {
     world.end();
 }
 
+/// A VM whose init was killed because its memory was used up says so, with its limit and the command that
+/// raises it, below the list of VMs and where one asks why; it is started again.
+#[test]
+fn an_init_killed_for_memory_is_told_with_the_remedy() {
+    let world = World::start(Database::Sqlite);
+    world.qa("osf edit -f name=test memory=512");
+    world.add_user("ada");
+    world.add_vm("desk", "ada");
+    world.qa("vm start -f name=desk --wait");
+    let begun = world.begun("desk");
+    // Of all that run in it the kernel takes its init.
+    let line = "echo 1000 >/proc/1/oom_score_adj && python3 -c 'x = bytearray(2 << 30)'";
+    world.try_inside("desk", line).expect_err("it ends with its init");
+    until("it to be told", Duration::from_secs(20), || {
+        let said = (world.remarks("vm list -f name=desk"), world.qa("vm why -f name=desk"));
+        let (limit, remedy) =
+            ("its memory of 512 MiB was used up", "qa osf edit -f name=test memory=1024");
+        let told = said.0.contains(limit) && said.1.contains(limit) && said.1.contains(remedy);
+        if told { Ok(()) } else { Err(said) }
+    });
+    assert!(world.log().contains("a run ended by itself"));
+    until("another init", Duration::from_secs(30), || match world.try_begun("desk")? {
+        now if now == begun => Err(now),
+        _ => Ok(()),
+    });
+    world.reaches("desk", "running");
+    world.end();
+}
+
 /// From inside a desktop nobody takes the disk from another VM: each reads and writes so much a second,
 /// and the other is as fast as ever.
 #[test]

@@ -112,28 +112,54 @@ fn bases(of_first: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The file, in each of the two versions, that counts the processes killed because a group's memory was
-/// used up.
-pub(super) const MEMORY_EVENTS: [&str; 2] = ["memory.events", "memory.oom_control"];
+/// The file of version 2 that counts the processes killed because a group's memory was used up, in the group
+/// and below.
+pub(super) const KILLED: &str = "memory.events";
+/// That of version 1, which counts those of the group alone.
+pub(super) const KILLED_HERE: &str = "memory.oom_control";
+/// How often memory was short in a group of version 1 or below.
+const SHORT: &str = "memory.failcnt";
 
 /// Tells how many processes of a container the kernel has killed because its memory was used up: of a
 /// container whose groups are there.
 pub fn killed_for_memory(container: &str) -> Result<Gauge<u64>> {
     let doing = format!("read what was killed in {container}");
-    let mut counters = Vec::new();
+    let (mut all, mut trees) = (Vec::new(), Vec::new());
     for group in memory_of(container)? {
-        for file in MEMORY_EVENTS {
-            let counter = Counter::open(&Path::new(&group).join(file)).doing(|| doing.clone())?;
-            counters.extend(counter);
-        }
+        let group = PathBuf::from(group);
+        let open = |file: &str| Counter::open(&group.join(file)).doing(|| doing.clone());
+        all.extend(open(KILLED)?);
+        trees.extend(open(SHORT)?.map(|short| (short, group.clone())));
     }
     Ok(Box::new(move || {
-        let mut killed = 0;
-        for counter in &counters {
-            killed += memory_kills(&counter.read().doing(|| doing.clone())?);
-        }
-        Ok(killed)
+        let look = || -> io::Result<u64> {
+            let mut killed = 0;
+            for counter in &all {
+                killed += memory_kills(&counter.read()?);
+            }
+            for (short, group) in &trees {
+                // Mostly it never was, and there is nothing to search for.
+                if short.read()?.trim() != "0" {
+                    killed += killed_below(group)?;
+                }
+            }
+            Ok(killed)
+        };
+        look().doing(|| doing.clone())
     }))
+}
+
+/// What version 1 counts in a group and in those below, where the guest puts its services.
+fn killed_below(group: &Path) -> io::Result<u64> {
+    let mut killed = 0;
+    let mut groups = vec![group.to_owned()];
+    while let Some(group) = groups.pop() {
+        if let Some(counter) = Counter::open(&group.join(KILLED_HERE))? {
+            killed += memory_kills(&counter.read()?);
+        }
+        groups.extend(inner(&group)?);
+    }
+    Ok(killed)
 }
 
 /// Whether groups can limit what is read and written.

@@ -285,10 +285,13 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
 /// or, when that is over, in its last.
 pub fn killed_for_memory(path: &Path, name: &str) -> Result<Gauge<u64>> {
     let kept = path.join(name).join(KEPT_COUNTS);
-    let ended = super::file::read(&kept)?.unwrap_or_default();
-    let ended = cgroup::memory_kills(&String::from_utf8_lossy(&ended));
     let killed = cgroup::killed_for_memory(name)?;
-    Ok(Box::new(move || Ok(ended.max(killed()?))))
+    Ok(Box::new(move || {
+        // What its groups counted is kept before they go, so it is looked for after them.
+        let killed = killed()?;
+        let ended = super::file::read(&kept)?.unwrap_or_default();
+        Ok(killed.max(cgroup::memory_kills(&String::from_utf8_lossy(&ended))))
+    }))
 }
 
 /// The monitor of a container, if one lives. The names of such sockets are free for all: who is not

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::linux::cgroup::MEMORY_EVENTS;
+use crate::linux::cgroup::{KILLED, KILLED_HERE};
 
 /// What a guest's root must not have.
 ///
@@ -194,11 +194,12 @@ impl Io {
 /// The script that LXC runs on the host when a container has ended and its groups, found by `groups`
 /// (each a pattern of the shell), are still there: it keeps what they counted in `kept`.
 pub(super) fn at_end(groups: &[String], kept: &str) -> String {
-    let files: Vec<String> = groups
-        .iter()
-        .flat_map(|group| MEMORY_EVENTS.map(|file| format!("{group}/{file}")))
-        .collect();
-    format!("cat {} >{kept} 2>/dev/null\nexit 0\n", files.join(" "))
+    let files: Vec<String> = groups.iter().map(|group| format!("{group}/{KILLED}")).collect();
+    format!(
+        "{{ cat {}; find {} -name {KILLED_HERE} -exec cat '{{}}' +; }} >{kept} 2>/dev/null\nexit 0\n",
+        files.join(" "),
+        groups.join(" ")
+    )
 }
 
 /// The lines of LXC's configuration that confine a container. `unified` tells which hierarchy of
