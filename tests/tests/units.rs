@@ -11,7 +11,8 @@ use tests::{
 
 /// `packaging/systemd`: systemd finds nothing wrong with the units; router and api start in their
 /// sandboxes, answer at the sockets that systemd made for them, and again after a restart, during which
-/// nobody is refused; what systemd makes of their exposure is good.
+/// nobody is refused; what systemd makes of their exposure is good, their system calls are filtered, and
+/// neither sees a file that is not its matter.
 #[test]
 fn router_and_api_run_under_systemd_in_sandboxes() {
     let world = World::start(Database::Sqlite);
@@ -40,6 +41,11 @@ fn router_and_api_run_under_systemd_in_sandboxes() {
         "useradd --system --user-group --home-dir /var/lib/qvd --no-create-home \
          --shell /usr/sbin/nologin qvd && systemctl daemon-reload",
     );
+    // What is in these folders on a node that works.
+    inside(
+        "qvd migrate && cd /var/lib/qvd/storage && mkdir -p -m 700 overlayfs homefs && \
+         touch overlayfs/x homefs/x /var/log/x",
+    );
     assert_eq!(inside("systemd-analyze verify /etc/systemd/system/qvd-* 2>&1"), "");
     // Desktops in a desktop are nothing that is promised.
     inside("systemctl mask --runtime qvd-hkd 2>&1");
@@ -64,14 +70,32 @@ fn router_and_api_run_under_systemd_in_sandboxes() {
              print(r.urlopen(\"https://127.0.0.1:8443/qvd/ping\", context=c).status)' | grep -x 200",
         )
     });
-    inside("systemd-analyze security --threshold=25 qvd-api qvd-l7r");
-    let status =
-        |unit: &str| inside(&format!("cat /proc/$(systemctl show -P MainPID {unit})/status"));
-    for unit in ["qvd-api", "qvd-l7r"] {
-        let status = status(unit);
-        for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"] {
+    // 0 is no exposure at all, 100 that of a service without any sandbox.
+    inside("systemd-analyze security --threshold=15 qvd-api qvd-l7r");
+    let process = |unit: &str| inside(&format!("systemctl show -P MainPID {unit}"));
+    for (unit, shut) in [
+        ("qvd-api", ["storage/overlayfs", "storage/homefs", "ssl"]),
+        ("qvd-l7r", ["storage", "db", "../../log"]),
+    ] {
+        let pid = process(unit);
+        let status = inside(&format!("cat /proc/{pid}/status"));
+        for line in [
+            "CapEff:\t0000000000000000",
+            "CapBnd:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+        ] {
             assert!(status.contains(line), "{unit}: {line} in {status}");
         }
+        for folder in shut.map(|folder| format!("/var/lib/qvd/{folder}")) {
+            inside(&format!("test -n \"$(ls -A {folder})\""));
+            // Even root would find nothing where it is.
+            let found = inside(&format!("nsenter -t {pid} -m ls -A {folder}"));
+            assert_eq!(found, "", "{unit} in {folder}");
+        }
+        let written = format!("nsenter -t {pid} -m sh -c 'echo x >/etc/qvd/mine'");
+        let refused = world.try_inside("server", &written).expect_err("it has no file to write");
+        assert!(refused.contains("Read-only file system"), "{unit}: {refused}");
     }
     world.end();
 }
