@@ -76,6 +76,8 @@ fn limits_of_the_unified_hierarchy_are_set() {
     }
     let world = small(&["desk"]);
     world.qa("config set vm.processes.max=128");
+    world.qa("config set vm.cpu.weight=200");
+    world.qa("config set vm.cpu.max=400");
     world.qa("config set vm.io.bandwidth.max=16");
     world.qa("osf edit -f name=small memory=128");
     up(&world, "desk");
@@ -85,7 +87,8 @@ fn limits_of_the_unified_hierarchy_are_set() {
             ("memory.max", "134217728"),
             ("memory.swap.max", "0"),
             ("pids.max", "128"),
-            ("cpu.weight", "100"),
+            ("cpu.weight", "200"),
+            ("cpu.max", "400000 100000"),
             ("io.max", "rbps=16777216 wbps=16777216"),
         ] {
             let found = fs::read_to_string(format!("{group}/{file}"));

@@ -290,6 +290,7 @@ fn start(node: &Node, work: &Work, record: &Record) -> Result<(), StepError> {
         base_id: slots::base_of(record.slot),
         memory: work.osf.memory,
         processes: settings.processes,
+        cpu: settings.cpu,
         io: settings.io,
         nesting: work.osf.nesting,
         network: Network {

@@ -21,7 +21,12 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     layout::Layout,
-    linux::{self, Linux, firewall::Network, lxc::Io, names::Names},
+    linux::{
+        self, Linux,
+        firewall::Network,
+        lxc::{Cpu, Io},
+        names::Names,
+    },
     storage::Driver,
 };
 
@@ -128,6 +133,8 @@ pub struct PerStart {
     pub stop_timeout: Duration,
     /// How many processes a VM may have.
     pub processes: i64,
+    /// How much of the processors a VM may use.
+    pub cpu: Cpu,
     /// How much a VM may read and write in a second.
     pub io: Io,
     /// How many bytes a VM may write to its overlay; nothing where quotas are not wanted.
@@ -147,6 +154,10 @@ impl PerStart {
                 settings.number("vm.stop.timeout")?.try_into().unwrap_or(0),
             ),
             processes: settings.number("vm.processes.max")?,
+            cpu: Cpu {
+                weight: settings.number("vm.cpu.weight")?.unsigned_abs(),
+                most: settings.number("vm.cpu.max")?.unsigned_abs(),
+            },
             io: Io {
                 bandwidth: settings.number("vm.io.bandwidth.max")?.unsigned_abs(),
                 operations: settings.number("vm.io.operations.max")?.unsigned_abs(),

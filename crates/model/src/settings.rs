@@ -239,6 +239,22 @@ pub const ALL: &[Setting] = &[
         "api when a user is added",
     ),
     setting(
+        "vm.cpu.max",
+        Kind::Number(0, 1_000_000),
+        "0",
+        Scope::Cluster,
+        "How much of the processors a VM may use, in hundredths of one: 150 is one and a half; 0 for no limit.",
+        "hkd at each start of a VM",
+    ),
+    setting(
+        "vm.cpu.weight",
+        Kind::Number(1, 10_000),
+        "100",
+        Scope::Cluster,
+        "How much of the processors a VM gets, beside others that want them: one of weight 200 gets twice as much as one of 100, which is what services of the host have.",
+        "hkd at each start of a VM",
+    ),
+    setting(
         "vm.io.bandwidth.max",
         Kind::Number(0, 1_000_000),
         "400",

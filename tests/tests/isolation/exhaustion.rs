@@ -142,8 +142,8 @@ fn an_init_killed_for_memory_is_told_with_the_remedy() {
     world.end();
 }
 
-/// From inside a desktop nobody takes the disk from another VM: each reads and writes so much a second,
-/// and the other is as fast as ever.
+/// From inside a desktop nobody takes the disk or the processors from another VM: each reads and writes so
+/// much a second, and computes so much, and the other is as fast as ever.
 #[test]
 fn who_writes_without_end_is_held_back() {
     let world = World::start(Database::Sqlite);
@@ -152,9 +152,34 @@ fn who_writes_without_end_is_held_back() {
         world.add_vm(vm, user);
     }
     world.qa("config set vm.io.bandwidth.max=4");
+    world.qa("config set vm.cpu.max=40");
     world.qa("vm start -f name=desk --wait");
     world.qa("config del vm.io.bandwidth.max");
+    world.qa("config del vm.cpu.max");
     world.qa("vm start -f name=den --wait");
+    // How many of a thousand parts of a second a program computes that does nothing else.
+    let computes = |vm: &str| -> u32 {
+        let said = world.inside(
+            vm,
+            "python3 -c 'import time\nend = time.time() + 1\nwhile time.time() < end: pass\n\
+             print(int(time.process_time() * 1000))'",
+        );
+        said.parse().expect("a number")
+    };
+    let limited = computes("desk");
+    assert!(limited < 550, "{limited}");
+    let throttled = |vm: &str| {
+        let group = format!("*/lxc.payload.{}/cpu.stat", world.container(vm));
+        let stat = format!("find /sys/fs/cgroup -maxdepth 4 -path '{group}' -exec cat '{{}}' +");
+        let said = shell(&format!("{stat} | sed -n 's/^nr_throttled //p'"));
+        said.parse::<u64>().expect("a number")
+    };
+    until("one that computes without end to be held back", Duration::from_secs(30), || {
+        computes("desk");
+        if throttled("desk") > 0 { Ok(()) } else { Err("it is not") }
+    });
+    computes("den");
+    assert_eq!(throttled("den"), 0, "another computes as much as it likes");
     let write = |vm: &str, mib: u32| {
         let begun = Instant::now();
         world.inside(vm, &format!("dd if=/dev/zero of=/big bs=1M count={mib} oflag=direct 2>&1"));

@@ -29,7 +29,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-pub use confine::Io;
+pub use confine::{Cpu, Io};
 pub use log::end;
 
 use super::{
@@ -63,6 +63,8 @@ pub struct Container {
     pub memory: i64,
     /// How many processes and threads it may have.
     pub processes: i64,
+    /// How much of the processors it may use.
+    pub cpu: Cpu,
     /// How much it may read and write.
     pub io: Io,
     /// Whether programs inside may make user name spaces, as the sandboxes of browsers do.
@@ -215,17 +217,16 @@ impl Container {
             format!(
                 "lxc.cgroup2.memory.max = {bytes}\n\
                  lxc.cgroup2.memory.swap.max = 0\n\
-                 lxc.cgroup2.pids.max = {processes}\n\
-                 lxc.cgroup2.cpu.weight = 100\n"
+                 lxc.cgroup2.pids.max = {processes}\n"
             )
         } else {
             format!(
                 "lxc.cgroup.memory.limit_in_bytes = {bytes}\n\
-                 lxc.cgroup.pids.max = {processes}\n\
-                 lxc.cgroup.cpu.shares = 1024\n"
+                 lxc.cgroup.pids.max = {processes}\n"
             )
         };
         text.push_str(&limits);
+        text.push_str(&self.cpu.lines(unified()));
         Ok(text)
     }
 
@@ -429,6 +430,7 @@ mod tests {
             base_id: 1_065_536,
             memory: 2048,
             processes: 4096,
+            cpu: Cpu { weight: 100, most: 150 },
             io: Io { bandwidth: 400, operations: 0 },
             nesting: true,
             network: Network {

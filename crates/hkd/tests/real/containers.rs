@@ -8,7 +8,7 @@ use std::{
 
 use hkd::linux::{
     Linux as _, Lock, firewall,
-    lxc::{Container, End, Io, Monitor, Network},
+    lxc::{Container, Cpu, End, Io, Monitor, Network},
     slots,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -49,6 +49,7 @@ fn with_init(script: &str) -> (Place, Container) {
         base_id: slots::base_of(slots::SLOTS - 1),
         memory: 256,
         processes: 100,
+        cpu: Cpu { weight: 100, most: 0 },
         io: Io { bandwidth: 0, operations: 0 },
         nesting: true,
         network: Network {

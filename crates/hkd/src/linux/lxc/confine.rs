@@ -156,6 +156,43 @@ pub(super) const LIMITS: [(&str, u32); 11] = [
     ("max_uts_namespaces", 1024),
 ];
 
+/// How much of the processors a container may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// Its share beside others, 1 to 10,000: all have 100 that were given no other.
+    pub weight: u64,
+    /// The most it gets, in hundredths of a processor; 0 for no limit.
+    pub most: u64,
+}
+
+impl Cpu {
+    /// In each period of so many microseconds it may use so many times its limit.
+    const PERIOD: u64 = 100_000;
+
+    /// The lines that limit it.
+    pub(super) fn lines(self, unified: bool) -> String {
+        let Self { weight, most } = self;
+        let (period, quota) = (Self::PERIOD, most.saturating_mul(Self::PERIOD / 100));
+        let mut text = if unified {
+            format!("lxc.cgroup2.cpu.weight = {weight}\n")
+        } else {
+            // There 1024 is what others have.
+            format!("lxc.cgroup.cpu.shares = {}\n", (weight * 1024 / 100).max(2))
+        };
+        match (most, unified) {
+            (0, _) => {}
+            (_, true) => {
+                let _ = writeln!(text, "lxc.cgroup2.cpu.max = {quota} {period}");
+            }
+            (_, false) => {
+                let _ = writeln!(text, "lxc.cgroup.cpu.cfs_period_us = {period}");
+                let _ = writeln!(text, "lxc.cgroup.cpu.cfs_quota_us = {quota}");
+            }
+        }
+        text
+    }
+}
+
 /// How much a container may read from each disk, and write to it; 0 for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Io {
@@ -289,6 +326,23 @@ mod tests {
              lxc.cgroup.blkio.throttle.write_iops_device = 8:0 30\n"
         );
         assert!(Io { operations: 0, ..one }.is_unlimited());
+    }
+
+    #[test]
+    fn processors_are_shared_in_the_words_of_each_version() {
+        let both = Cpu { weight: 200, most: 150 };
+        assert_eq!(
+            both.lines(true),
+            "lxc.cgroup2.cpu.weight = 200\nlxc.cgroup2.cpu.max = 150000 100000\n"
+        );
+        assert_eq!(
+            both.lines(false),
+            "lxc.cgroup.cpu.shares = 2048\nlxc.cgroup.cpu.cfs_period_us = 100000\n\
+             lxc.cgroup.cpu.cfs_quota_us = 150000\n"
+        );
+        let least = Cpu { weight: 1, most: 0 };
+        assert_eq!(least.lines(true), "lxc.cgroup2.cpu.weight = 1\n");
+        assert_eq!(least.lines(false), "lxc.cgroup.cpu.shares = 10\n");
     }
 
     #[test]
