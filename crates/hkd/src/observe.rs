@@ -107,12 +107,16 @@ fn foundations(
     let directory = node.directory(vm);
     let overlay = image.map(|image| node.driver.overlay(&node.layout, image, vm)).transpose()?;
     let others = others(node, vm, image)?;
+    let mounted_root = node.layout.mounted_root(vm);
+    // A mount of which no record tells may be gone already, and its folder not.
+    let told = seen.record.is_some();
+    let root = if told { linux.is_mounted(&mounted_root)? } else { linux.exists(&mounted_root)? };
     Ok(Seen {
         base: di.map(|di| node.driver.base(&node.layout, di)).transpose()?.flatten(),
         overlay: overlay.flatten(),
         other_overlays: others.iter().any(|(_, lasting)| !lasting),
         other_lasting: others.iter().any(|(_, lasting)| *lasting),
-        root: linux.is_mounted(&node.layout.mounted_root(vm))?
+        root: root
             || linux.is_mounted(&directory.join("root"))?
             || linux.is_mounted(&directory.join("init"))?,
         home: linux.is_mounted(&directory.join("home"))?,

@@ -29,8 +29,21 @@ const BETWEEN: Duration = Duration::from_millis(20);
 const RULES_AGAIN: Duration = Duration::from_millis(500);
 /// How often is looked whether the firewall is as it was set.
 const LOOK_AT_RULES: Duration = Duration::from_secs(10);
+/// How soon the machine is looked through again when that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A net under the wake-ups.
 const SLOW_TICK: Duration = Duration::from_secs(30);
+
+/// How far this machine has been looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ahead {
+    /// It is yet to be looked through.
+    Look,
+    /// What was only half unpacked is yet to be deleted.
+    Tidy,
+    /// All is done.
+    Nothing,
+}
 
 /// The loops of a host.
 #[derive(Debug)]
@@ -42,8 +55,8 @@ pub struct Reconciler {
     reached: bool,
     /// VMs of which something was found on this machine, until they are handed over.
     found: Option<Vec<VmId>>,
-    /// This machine has been looked through.
-    looked: bool,
+    /// What is yet to be done of looking this machine through.
+    ahead: Ahead,
     /// What the firewall let through when this daemon began is known.
     adopted: bool,
     /// How many VMs the database had given an address when it was last read.
@@ -60,7 +73,7 @@ impl Reconciler {
             feeds: HashMap::new(),
             reached: true,
             found: None,
-            looked: false,
+            ahead: Ahead::Look,
             adopted: false,
             given: None,
         }
@@ -75,7 +88,7 @@ impl Reconciler {
         };
         let (mut tick, mut rules) = (every(SLOW_TICK), every(LOOK_AT_RULES));
         while !stop.is_cancelled() {
-            if !self.looked {
+            if self.ahead == Ahead::Look {
                 self.look().await;
             }
             self.feed().await;
@@ -89,6 +102,7 @@ impl Reconciler {
                     }
                     () = wake.changed() => sleep_until(again).await,
                     _ = tick.tick() => {}
+                    () = sleep(LOOK_AGAIN), if self.ahead != Ahead::Nothing => {}
                     _ = rules.tick() => {
                         self.look_at_rules().await;
                         continue;
@@ -127,7 +141,9 @@ impl Reconciler {
         match blocking(look).await {
             Ok(found) => {
                 self.found = Some(found);
-                self.looked = self.adopted;
+                if self.adopted {
+                    self.ahead = Ahead::Tidy;
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "cannot look at what is on this machine; it is tried again");
@@ -239,8 +255,7 @@ impl Reconciler {
         if !std::mem::replace(&mut self.reached, true) {
             tracing::info!("the database answers again");
         }
-        let found = self.found.take();
-        let (first, mut orphans) = (found.is_some(), found.unwrap_or_default());
+        let mut orphans = self.found.take().unwrap_or_default();
         let mut unseen: Vec<VmId> = self.feeds.keys().copied().collect();
         // Nobody knows what is wanted of these: they stay as they are.
         for (vm, _) in unreadable {
@@ -262,14 +277,14 @@ impl Reconciler {
         for vm in orphans {
             self.hand(vm, None);
         }
-        if first {
-            self.tidy().await;
+        if self.ahead == Ahead::Tidy && self.tidy().await {
+            self.ahead = Ahead::Nothing;
         }
     }
 
     /// Deletes the bases that a daemon before this one began to fill, and that nothing fills any more: the
-    /// VM that wanted them may be gone.
-    async fn tidy(&self) {
+    /// VM that wanted them may be gone. Whether that went well.
+    async fn tidy(&self) -> bool {
         let node = Arc::clone(&self.node);
         let tidy = move || -> linux::Result<()> {
             for name in node.linux.names(&node.layout.basefs)? {
@@ -281,9 +296,11 @@ impl Reconciler {
             }
             Ok(())
         };
-        if let Err(error) = blocking(tidy).await {
-            tracing::warn!(%error, "cannot delete what was only half unpacked");
+        let tidied = blocking(tidy).await;
+        if let Err(error) = &tidied {
+            tracing::warn!(%error, "cannot delete what was only half unpacked; it is tried again");
         }
+        tidied.is_ok()
     }
 
     /// Rows that make no sense are a problem of the host: what belongs to them is left alone.
@@ -329,7 +346,7 @@ impl Reconciler {
             Err(error) => {
                 tracing::error!(%error, "the loop of a VM broke; it is begun anew");
                 self.feeds.retain(|_, feed| feed.receiver_count() > 0);
-                self.looked = false;
+                self.ahead = Ahead::Look;
             }
         }
     }

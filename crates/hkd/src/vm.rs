@@ -78,7 +78,7 @@ pub struct VmLoop {
     attempts: i64,
     /// When this run crashed, within the window in which crashes are counted.
     crashes: (Run, Vec<Timestamp>),
-    /// The run whose end is in the row, until it is in the database and the record.
+    /// The run whose end is in the row, until it is in the database and the record, or it runs again.
     noting: Option<Run>,
     /// An agent was put in, and nothing was heard of it since.
     injected: bool,
@@ -107,6 +107,9 @@ impl VmLoop {
             let times = usize::try_from(row.attempts).unwrap_or(0);
             (row.run, ended.map_or_else(Vec::new, |ended| vec![ended.at; times]))
         });
+        // An end that was being cleared up after is in the row, whoever died then.
+        let noting = row.as_ref().filter(|row| row.waiting_for.is_some());
+        let noting = noting.and_then(|row| row.ended).map(|ended| ended.run);
         Self {
             node,
             vm,
@@ -117,7 +120,7 @@ impl VmLoop {
             failed: Vec::new(),
             attempts: 0,
             crashes,
-            noting: None,
+            noting,
             injected: false,
             hung_up: None,
             holds_home: None,
@@ -208,7 +211,10 @@ impl VmLoop {
             Step::NoteEnd => self.note_end(&seen, now).await,
             _ if self.may_hang(step) => self.at_storage(step, work, seen, now).await,
             Step::Start => match self.claim(work.as_ref()).await {
-                Ok(()) => self.execute(step, work, seen, now).await,
+                Ok(()) => {
+                    self.noting = None;
+                    self.execute(step, work, seen, now).await
+                }
                 refused => refused,
             },
             _ => self.execute(step, work, seen, now).await,
@@ -303,8 +309,7 @@ impl VmLoop {
     async fn cannot_look(&mut self, error: &linux::Error) {
         let now = self.node.now();
         let reason = reasons::of_look(error, &self.node, now);
-        let told = |row: &Observed| row.reason.as_ref().is_some_and(|old| old.code == reason.code);
-        if !self.row.as_ref().is_some_and(told) {
+        if !self.says(&reason) {
             tracing::warn!(vm = %self.vm, reason = reason.text(), "cannot look at a VM");
         }
         let run = self.row.as_ref().map_or(Run::NONE, |row| row.run);
@@ -437,11 +442,7 @@ impl VmLoop {
                 return;
             }
         };
-        if !self
-            .row
-            .as_ref()
-            .is_some_and(|row| row.reason.as_ref().is_some_and(|r| r.code == reason.code))
-        {
+        if !self.says(&reason) {
             tracing::warn!(vm = %self.vm, ?step, reason = reason.text(), "a step failed");
         }
         self.failed.push(step);
@@ -450,6 +451,12 @@ impl VmLoop {
             Goal::Down { .. } => self.row.as_ref().map_or(Run::NONE, |row| row.run),
         };
         self.set_reason(run, reason, now);
+    }
+
+    /// Whether the row says so already.
+    fn says(&self, reason: &Reason) -> bool {
+        let old = self.row.as_ref().and_then(|row| row.reason.as_ref());
+        old.is_some_and(|old| old.code == reason.code || old.left() == Some(&reason.text()))
     }
 
     fn set_reason(&mut self, run: Run, reason: Reason, now: Timestamp) {
@@ -465,11 +472,12 @@ impl VmLoop {
             next_try: None,
             ended: None,
         });
-        let since = match &row.reason {
-            Some(old) if old.code == reason.code => old.since,
-            _ => reason.since,
-        };
-        row.reason = Some(Reason { since, ..reason });
+        row.reason = Some(match row.reason.take() {
+            // Why it ended is not forgotten for what hinders clearing up after it.
+            Some(end) if row.ended.is_some() => end.with_left(Some(reason.text())),
+            Some(old) if old.code == reason.code => Reason { since: old.since, ..reason },
+            _ => reason,
+        });
         self.row = Some(row);
     }
 

@@ -28,9 +28,28 @@ impl Reason {
         self
     }
 
+    /// The same reason of an end, with why what the run left cannot be cleared away; `None`: it can.
+    #[must_use]
+    pub fn with_left(mut self, why: Option<String>) -> Self {
+        match why {
+            Some(why) => self.args.insert(LEFT.to_owned(), why),
+            None => self.args.remove(LEFT),
+        };
+        self
+    }
+
+    /// Why what a run left cannot be cleared away.
+    pub fn left(&self) -> Option<&str> {
+        self.args.get(LEFT).map(String::as_str)
+    }
+
     /// What happened, in a sentence without its full stop.
     pub fn text(&self) -> String {
-        self.fill(self.code.words().1)
+        let text = self.fill(self.code.words().1);
+        match self.left() {
+            Some(why) => format!("{text}; what it left cannot be cleared away: {why}"),
+            None => text,
+        }
     }
 
     /// What a person can do about it; empty when nothing needs doing.
@@ -46,6 +65,9 @@ impl Reason {
         text
     }
 }
+
+/// The argument that says why what a run left cannot be cleared away.
+const LEFT: &str = "left";
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident, $code:literal, $text:literal, $remedy:literal;)+) => {
@@ -186,5 +208,8 @@ mod tests {
             .with("path", "/srv/basefs");
         assert_eq!(reason.text(), "image 7 could not be unpacked: unexpected end of file");
         assert_eq!(reason.remedy(), "check the archive and the free space of /srv/basefs");
+        let left = reason.clone().with_left(Some("it is busy".to_owned()));
+        let said = format!("{}; what it left cannot be cleared away: it is busy", reason.text());
+        assert_eq!((left.text(), left.with_left(None)), (said, reason));
     }
 }

@@ -40,7 +40,10 @@ impl VmLoop {
         let up = matches!(goal, Goal::Up { .. });
         let old = self.row.clone().filter(|row| row.run == run);
         let ended = old.as_ref().and_then(|row| row.ended).filter(|_| !up);
-        let keeps = ended.is_some() || !self.failed.is_empty() || self.attempts > 0;
+        let hindered = !self.failed.is_empty() || self.attempts > 0;
+        let keeps = ended.is_some() || hindered;
+        let reason = old.as_ref().and_then(|row| row.reason.clone()).filter(|_| keeps);
+        let reason = if hindered { reason } else { reason.map(|end| end.with_left(None)) };
         let fresh = Observed {
             vm: self.vm,
             host: self.node.host,
@@ -48,9 +51,9 @@ impl VmLoop {
             seen: level,
             seen_at: now,
             waiting_for: step.map(|step| reasons::word(step).to_owned()),
-            reason: old.as_ref().and_then(|row| row.reason.clone()).filter(|_| keeps).or_else(
-                || used_up(seen, work, old.as_ref(), self.node.settings().overlay_max, now),
-            ),
+            reason: reason.or_else(|| {
+                used_up(seen, work, old.as_ref(), self.node.settings().overlay_max, now)
+            }),
             attempts: match ended {
                 Some(_) => old.as_ref().map_or(0, |row| row.attempts),
                 None => self.attempts,

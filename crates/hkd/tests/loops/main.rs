@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod boundaries;
 #[cfg(test)]
+mod courses;
+#[cfg(test)]
 mod lives;
 #[cfg(test)]
 mod safety;

@@ -1,16 +1,13 @@
 //! What a host does not do, however its database or its firewall looks.
 
-use std::{fs, net::Ipv4Addr, sync::Arc};
+use std::fs;
 
 use hkd::{
     examine,
     linux::{
         Linux as _,
         doctor::{Finding, Wrong},
-        fake::Fake,
         file::Hold,
-        firewall::Source,
-        mount::Bind,
     },
 };
 use model::{Run, VmId, reason::Code, settings::Settings, vm::Desired};
@@ -136,13 +133,8 @@ async fn what_is_nobodys_is_collected() {
     let world = World::new().await;
     let gone = VmId(999);
     let before = world.machine.inventory();
-    let root = world.layout.mounted_root(gone);
-    fs::create_dir_all(&root).unwrap();
-    let bind = Bind { from: world.layout.root.clone(), to: root, map: None, suid: true };
-    let mac = "54:52:00:00:03:e7".parse().unwrap();
-    let source = Source { vm: gone, mac, address: Ipv4Addr::new(10, 3, 15, 99) };
-    world.machine.leave_behind(source, &World::name(gone), bind);
-    let door = Fake::new(Arc::clone(&world.machine), None);
+    world.leave_behind(gone);
+    let door = world.door();
     let begun = |name: &str| {
         let base = world.layout.basefs.join(name);
         fs::create_dir_all(&world.layout.basefs).unwrap();

@@ -3,6 +3,7 @@
 use std::{
     fmt::Debug,
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -16,7 +17,8 @@ use hkd::{
     linux::{
         Linux, Lock,
         fake::{Fake, Fault, Machine},
-        firewall::Network,
+        firewall::{Network, Source},
+        mount::Bind,
         names::Names,
     },
     node::{Clock, Node, Parts, PerStart},
@@ -165,6 +167,40 @@ impl World {
         add_vm(&self.store, name, &self.user, &self.osf).await
     }
 
+    /// Another image of the same system.
+    pub(crate) async fn another_image(&self) -> DiId {
+        let (now, day) = (Timestamp(2), (2026, 3, 10));
+        let (tenant, osf) = (TenantId::DEFAULT, self.osf.id);
+        let file = "e.tar.gz";
+        let added = self.store.add_di(now, tenant, osf, None, day, file, SHA256, 5, "tar.gz").await;
+        let di = added.unwrap();
+        self.machine.put_image(&self.layout.image(&di), SHA256);
+        di.id
+    }
+
+    /// The machine, as no daemon sees it.
+    pub(crate) fn door(&self) -> Fake {
+        Fake::new(Arc::clone(&self.machine), None)
+    }
+
+    /// Leaves a link, control groups, a mounted root and a leave of the firewall of a VM behind, of which
+    /// nothing else tells.
+    pub(crate) fn leave_behind(&self, vm: VmId) {
+        let root = self.layout.mounted_root(vm);
+        fs::create_dir_all(&root).unwrap();
+        let bind = Bind { from: self.layout.root.clone(), to: root, map: None, suid: true };
+        let mac = "54:52:00:00:03:e7".parse().unwrap();
+        let source = Source { vm, mac, address: Ipv4Addr::new(10, 3, 15, 99) };
+        self.machine.leave_behind(source, &Self::name(vm), bind);
+    }
+
+    /// Puts a base there by the name of the image's, of what that name once stood for.
+    pub(crate) fn put_stale_base(&self) {
+        let (door, partial) = (self.door(), self.layout.partial_base(&self.di));
+        door.create_subvolume(&partial).unwrap();
+        door.seal(&partial, [7; 16], &self.layout.base(&self.di)).unwrap();
+    }
+
     /// A node on this host's machine and database.
     pub(crate) async fn node(&self, fake: &Arc<Fake>, settings: PerStart) -> Node {
         let linux: Arc<dyn Linux> = Arc::clone(fake) as _;
@@ -289,16 +325,22 @@ impl World {
         self.until(vm, "the VM to be down for that reason", ended).await
     }
 
-    /// Nothing is on the machine but sealed bases; there are no run directories; nothing was taken from
-    /// under a running container.
+    /// What is on the machine but sealed bases, with run directories and folders for roots.
+    pub(crate) fn left_behind(&self) -> Vec<String> {
+        let bases = format!("subvolume {}/", self.layout.basefs.display());
+        let is_base = |line: &String| line.starts_with(&bases) && line.contains(" sealed ");
+        let mut left = self.machine.inventory();
+        left.retain(|line| !is_base(line));
+        left.extend(in_folder(&self.layout.vms));
+        left.extend(in_folder(&self.layout.rootfs));
+        left
+    }
+
+    /// Nothing is on the machine but sealed bases; nothing was taken from under a running container.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) {
-        let left = self.machine.inventory();
-        let base = format!("subvolume {} sealed", self.layout.base(&self.di).display());
-        let left: Vec<&String> = left.iter().filter(|line| !line.starts_with(&base)).collect();
+        let left = self.left_behind();
         assert!(left.is_empty(), "left behind: {left:#?}");
-        assert_eq!(in_folder(&self.layout.vms), [""; 0]);
-        assert_eq!(in_folder(&self.layout.rootfs), [""; 0]);
         assert_eq!(self.machine.harm(), [""; 0]);
     }
 }
@@ -355,6 +397,11 @@ impl Daemon {
 
     /// Ends it at once, and waits until its threads are gone too.
     pub(crate) async fn kill(mut self) {
+        self.die().await;
+    }
+
+    /// The same; what is left of it says what it did.
+    pub(crate) async fn die(&mut self) {
         self.task.abort();
         let ended = (&mut self.task).await;
         assert!(

@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 /// Where in a call something happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum When {
     /// Before it had any effect.
     Before,
