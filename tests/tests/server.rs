@@ -2,29 +2,7 @@
 
 use std::{os::unix::net::UnixDatagram, time::Duration};
 
-use tests::{
-    Database, World,
-    program::{command, said},
-    until,
-    world::program,
-};
-
-/// `doctor` says in plain words that a machine on which desktops run can run them, and names what is
-/// wrong, with its remedy, where the storage is not on btrfs.
-#[test]
-fn doctor_says_what_a_machine_lacks() {
-    let world = World::start(Database::Sqlite);
-    let doctor = |config: &std::path::Path| {
-        said("doctor", command(program("qvd")).arg("doctor").env("QVD_CONFIG", config).output())
-    };
-    let good = doctor(&world.folder().join("node.conf")).expect("all is well");
-    assert!(good.ends_with("This machine can run desktops."), "{good}");
-    let elsewhere = world.folder().join("elsewhere.conf");
-    std::fs::write(&elsewhere, "path.storage.root = /proc\n").expect("a configuration");
-    let bad = doctor(&elsewhere).expect_err("nothing can be stored in /proc");
-    assert!(bad.contains("/proc is not on btrfs") && bad.contains("remedy:"), "{bad}");
-    world.end();
-}
+use tests::{Database, World, until};
 
 /// When the api does not run, `qa` says so and how to start it.
 #[test]

@@ -79,7 +79,11 @@ fn sentence(what: &str, wrong: &Wrong) -> String {
 pub async fn clock(store: &Store, now: impl Fn() -> Timestamp) -> Option<Wrong> {
     let before = now();
     let theirs = store.clock().await.ok()??;
-    let after = now();
+    skew(before, theirs, now())
+}
+
+/// What is wrong when another clock shows `theirs` at some moment between `before` and `after`.
+fn skew(before: Timestamp, theirs: Timestamp, after: Timestamp) -> Option<Wrong> {
     let ahead = before.millis_since(theirs).max(0) - theirs.millis_since(after).max(0);
     (ahead.abs() > SKEW_MAX_MILLIS).then(|| {
         let (seconds, rest) = (ahead.abs() / 1000, ahead.abs() % 1000 / 100);
@@ -89,4 +93,28 @@ pub async fn clock(store: &Store, now: impl Fn() -> Timestamp) -> Option<Wrong> 
             "let both keep time from one source: apt install chrony",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that differs by more than a second is found, either way; how long the database takes to
+    /// answer is no difference.
+    #[test]
+    fn clocks_that_differ_are_found() {
+        let skew = |before: i64, theirs: i64, after: i64| {
+            let moments =
+                [before, theirs, after].map(|millis| Timestamp(1_700_000_000_000 + millis));
+            let [before, theirs, after] = moments;
+            super::skew(before, theirs, after).map(|wrong| wrong.why)
+        };
+        assert_eq!(skew(0, 0, 0), None);
+        assert_eq!(skew(0, 1000, 0), None);
+        assert_eq!(skew(0, 9000, 10_000), None, "it took ten seconds to answer");
+        let behind = "it is 2.5 s behind the database's".to_owned();
+        assert_eq!(skew(0, 2600, 100), Some(behind));
+        let ahead = "it is 61.0 s ahead of the database's".to_owned();
+        assert_eq!(skew(61_000, 0, 61_200), Some(ahead));
+    }
 }

@@ -209,7 +209,9 @@ fn agent(path: &Path) -> Option<Wrong> {
 
 /// The nearest folder of a path that is there.
 fn standing(path: &Path) -> &Path {
-    path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"))
+    // What cannot be looked at is there.
+    let missing = |path: &Path| matches!(path.try_exists(), Ok(false));
+    path.ancestors().find(|ancestor| !missing(ancestor)).unwrap_or(Path::new("/"))
 }
 
 /// `root` is what the setting says, `basefs` where images are unpacked below it.
