@@ -40,8 +40,7 @@ impl World {
     /// is big.
     pub fn add_small_osf(&self) {
         let at = self.folder().join("small");
-        tree::small(&at, false);
-        init(&at.join("sbin/init"));
+        small_tree(&at);
         self.add_osf("small", &at);
     }
 
@@ -58,6 +57,12 @@ impl World {
     pub fn add_quick_vm(&self, name: &str, user: &str) {
         self.qa(&format!("vm add name={name} user={user} osf=quick"));
     }
+}
+
+/// A tree of busybox and nothing else, with an init.
+pub fn small_tree(at: &Path) {
+    tree::small(at, false);
+    init(&at.join("sbin/init"));
 }
 
 fn init(at: &Path) {
