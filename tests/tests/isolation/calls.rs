@@ -37,14 +37,14 @@ const REFUSED: [(&str, &str); 24] = [
 ];
 
 /// The same for name spaces, where they are not wanted.
-pub const NAME_SPACES_OF_32_BITS: [(&str, &str); 3] = [
+pub(crate) const NAME_SPACES_OF_32_BITS: [(&str, &str); 3] = [
     ("call32(310, 0x10000000)", "EPERM"),
     ("call32(120, 0x10000011, 0, 0, 0, 0)", "EPERM"),
     ("call32(435, bytes(88), 88)", "ENOSYS"),
 ];
 
 /// They are refused as those of 64 bits are.
-pub fn of_32_bits_are_refused(world: &World, vm: &str, who: Who) {
+pub(crate) fn of_32_bits_are_refused(world: &World, vm: &str, who: Who) {
     // The door is there, and so are the calls.
     let works = "assert call32(20) == os.getpid()\ncall32(359, 1, 1, 0)";
     assert_eq!(world.attempt(vm, who, works), "done");

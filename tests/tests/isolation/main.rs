@@ -6,18 +6,17 @@ mod sockets;
 mod volume;
 
 use std::{
-    fs,
     net::{TcpListener, TcpStream},
     path::Path,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rand::Rng as _;
 use tests::{
     Database, World,
-    attempt::{Who, indented},
+    attempt::Who,
     program::{Running, command, shell, try_shell},
-    until, world,
+    until,
 };
 
 /// An installation with two desktops, `desk` of ada and `den` of bob, which run.
@@ -143,7 +142,8 @@ fn what_tells_of_the_host_is_covered() {
              for name in 'interrupts kallsyms kcore keys sched_debug timer_list'.split():\n    \
                  first('/proc/' + name, lambda path: open(path, 'rb').read(1))\n\
              for name in 'proc/acpi proc/asound proc/scsi sys/devices/virtual/powercap sys/firmware \
-             sys/fs/bpf sys/kernel/debug sys/kernel/tracing'.split():\n    \
+             sys/fs/bpf sys/fs/btrfs sys/kernel/debug \
+             sys/kernel/slab sys/kernel/tracing'.split():\n    \
                  first('/' + name, os.listdir)",
         );
         assert_eq!(told, "done", "{who:?} is told of the host");

@@ -4,7 +4,7 @@ use tests::{World, attempt::Who, program::shell};
 
 /// Tries each path, as it is and from each root and working folder that is seen, and each name that is
 /// no path; prints what came of it if it is not what comes of something that is not there.
-const DIAL: &str = r#"
+const DIAL: &str = r"
 import glob
 def dial(address, none, kind=socket.SOCK_STREAM):
     try:
@@ -25,11 +25,11 @@ for table in glob.glob('/proc/[0-9]*/net/unix'):
     except OSError: continue
     for name in paths + names:
         if name in said: print('seen', table, name)
-"#;
+";
 
 /// Nobody in a VM connects to a socket of this installation: neither the agents' nor the api's, the
 /// router's way to hkd, or those of LXC's monitors.
-pub fn of_the_host_are_not_connected(world: &World, vm: &str) {
+pub(crate) fn of_the_host_are_not_connected(world: &World, vm: &str) {
     let folder = world.folder().display();
     let list = |line: String| shell(&line).lines().map(str::to_owned).collect::<Vec<_>>();
     let paths = list(format!("find {folder}/run -type s"));

@@ -69,7 +69,7 @@ fn the_base_is_not_mounted_from_the_real_disk() {
 
 /// Prints each descriptor of a folder, working folder and root, of whatever process, from which one
 /// climbs to something else than the own root.
-const LEADS_OUT: &str = r#"
+const LEADS_OUT: &str = r"
 import stat
 def top(folder):
     while True:
@@ -95,7 +95,7 @@ for pid in filter(str.isdigit, os.listdir('/proc')):
         # Processes end while they are looked at, and some are not to be looked at.
         except OSError: pass
 assert looked > 2
-"#;
+";
 
 /// From inside a desktop nobody reads another VM's overlay through the shared volume, nor deletes it,
 /// whatever is asked of the file system and whatever is known of it: its number, its files' numbers, a

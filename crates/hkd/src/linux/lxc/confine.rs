@@ -129,14 +129,16 @@ const MASKED_FILES: [&str; 8] = [
 ];
 
 /// The same, folders.
-const MASKED_FOLDERS: [&str; 8] = [
+const MASKED_FOLDERS: [&str; 10] = [
     "proc/acpi",
     "proc/asound",
     "proc/scsi",
     "sys/devices/virtual/powercap",
     "sys/firmware",
     "sys/fs/bpf",
+    "sys/fs/btrfs",
     "sys/kernel/debug",
+    "sys/kernel/slab",
     "sys/kernel/tracing",
 ];
 
