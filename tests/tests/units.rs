@@ -134,7 +134,7 @@ impl Installed {
         }
         let storage = "/var/lib/qvd/storage";
         shell(&format!(
-            "{ADD_ACCOUNT} && cp {}/* /etc/systemd/system/ && \
+            "{{ id qvd || {ADD_ACCOUNT}; }} && cp {}/* /etc/systemd/system/ && \
              mkdir -p /etc/qvd {storage} && echo 'nodename = node1' >/etc/qvd/node.conf && \
              truncate -s 4G /var/tmp/volume && mkfs.btrfs -q /var/tmp/volume && \
              mount -o loop,nosuid,nodev /var/tmp/volume {storage} && systemctl daemon-reload",
@@ -148,7 +148,7 @@ impl Installed {
 fn start() {
     shell(
         "systemctl start qvd-hkd qvd-api qvd-l7r || \
-         { journalctl --no-pager -o cat -u 'qvd-*' >&2; exit 1; }",
+         { journalctl --no-pager -o cat -u qvd-hkd -u qvd-api -u qvd-l7r >&2; exit 1; }",
     );
 }
 
@@ -164,9 +164,10 @@ fn init_of_desk() -> String {
 impl Drop for Installed {
     fn drop(&mut self) {
         let _ = try_shell(
-            "systemctl stop 'qvd-*'; rm -f /etc/systemd/system/qvd-*; systemctl daemon-reload; \
+            "systemctl stop qvd-hkd qvd-api.socket qvd-api-internal.socket qvd-api qvd-l7r; \
+             cd /etc/systemd/system && rm -f qvd-hkd* qvd-api* qvd-l7r*; systemctl daemon-reload; \
              rm -rf /etc/qvd /usr/bin/qvd /usr/bin/qa /usr/lib/qvd; umount /var/lib/qvd/storage; \
-             rm -rf /var/lib/qvd /var/tmp/volume /var/tmp/small*; userdel qvd",
+             rm -rf /var/lib/qvd /var/tmp/volume /var/tmp/small*",
         );
     }
 }

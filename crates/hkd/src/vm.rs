@@ -34,9 +34,11 @@ use crate::{
 };
 
 mod behind;
+mod claim;
 mod row;
 
 use behind::{Behind, finished, storage_of};
+use claim::Claimed;
 
 /// A net under the wake-ups: how long a VM is left alone when nothing seems to happen.
 const SLOW_TICK: Duration = Duration::from_mins(2);
@@ -86,6 +88,8 @@ pub struct VmLoop {
     hung_up: Option<Instant>,
     /// Whether this host holds the VM's home, as far as this loop knows.
     holds_home: Option<bool>,
+    /// What is in the database already of the container that is about to be started, and since when.
+    claimed: Option<(Claimed, Instant)>,
     /// A worker that storage holds up.
     behind: Option<Behind>,
 }
@@ -124,6 +128,7 @@ impl VmLoop {
             injected: false,
             hung_up: None,
             holds_home: None,
+            claimed: None,
             behind: None,
         }
     }
@@ -210,6 +215,12 @@ impl VmLoop {
             Step::Prepare => self.prepare(work.as_ref()).await,
             Step::NoteEnd => self.note_end(&seen, now).await,
             _ if self.may_hang(step) => self.at_storage(step, work, seen, now).await,
+            Step::Snapshot | Step::MountRoot => {
+                let ahead = self.ahead(work.clone(), seen.clone(), now);
+                let (done, claimed) = tokio::join!(self.execute(step, work, seen, now), ahead);
+                self.hold(claimed);
+                done
+            }
             Step::Start => match self.claim(work.as_ref()).await {
                 Ok(()) => {
                     self.noting = None;
@@ -260,29 +271,9 @@ impl VmLoop {
         awaited.await
     }
 
-    /// What must be in the database before a container runs, or another host could start one too:
-    /// that this host has it, and that it has the home.
-    async fn claim(&mut self, work: Option<&Work>) -> Result<(), Failure> {
-        let work = work.ok_or(StepError::Changed)?;
-        let store = &self.node.store;
-        if let Some(row) = &self.row {
-            store.put_observed(row).await.map_err(Failure::Store)?;
-            self.told = Some(row.clone());
-        }
-        if !work.osf.has_home() {
-            return Ok(());
-        }
-        let home = folder_name(self.vm);
-        let claimed = store.claim_home(&home, self.vm, self.node.host, work.desired.run).await;
-        if claimed.map_err(Failure::Store)? {
-            self.holds_home = Some(true);
-            return Ok(());
-        }
-        Err(Failure::HomeBusy(home))
-    }
-
     /// Gives the home back once nothing of the VM is here.
     async fn release(&mut self) {
+        self.claimed = None;
         if self.holds_home == Some(false) {
             return;
         }

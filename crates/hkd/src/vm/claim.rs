@@ -1,0 +1,115 @@
+//! What must be in the database before a container runs, or another host could start one too: that this
+//! host has it, and that it has the home.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use model::{Run, Timestamp, VmId, vm::Observed};
+use store::Work;
+use tokio::task::spawn_blocking;
+
+use super::{Failure, VmLoop};
+use crate::{
+    execute::{self, StepError},
+    layout::folder_name,
+    node::Node,
+    observe::Observation,
+    plan::Step,
+};
+
+/// How long what was written ahead is believed: after more, the VM may have been given to another host.
+const BELIEVED: Duration = Duration::from_millis(500);
+
+/// What is in the database.
+#[derive(Clone, Debug)]
+pub(super) struct Claimed {
+    run: Run,
+    /// The row that says that this host has the VM.
+    row: Option<Observed>,
+    /// It has the home, if the VM has one.
+    home: bool,
+}
+
+impl VmLoop {
+    /// Makes sure that it is in the database.
+    pub(super) async fn claim(&mut self, work: Option<&Work>) -> Result<(), Failure> {
+        let work = work.ok_or(StepError::Changed)?;
+        let fresh = |(claimed, at): &(Claimed, Instant)| {
+            claimed.run == work.desired.run && at.elapsed() < BELIEVED
+        };
+        if self.claimed.take().is_some_and(|ahead| fresh(&ahead)) {
+            return Ok(());
+        }
+        let claimed = claim(&self.node, self.vm, self.row.clone(), work).await?;
+        self.know(&claimed);
+        Ok(())
+    }
+
+    /// Does what does not need the root, while that is made: what must be in the database, and the
+    /// firewall's leave. What fails here is done again in its turn, and told then.
+    pub(super) fn ahead(
+        &self,
+        work: Option<Work>,
+        seen: Observation,
+        now: Timestamp,
+    ) -> impl Future<Output = Option<Claimed>> + use<> {
+        let (node, vm, row) = (Arc::clone(&self.node), self.vm, self.row.clone());
+        let needed = self.claimed.is_none();
+        async move {
+            let work = work.filter(|_| needed)?;
+            let leave = allow(Arc::clone(&node), vm, seen, now);
+            let (claimed, ()) = tokio::join!(claim(&node, vm, row, &work), leave);
+            claimed.ok()
+        }
+    }
+
+    /// Takes down what was written ahead, for the start that follows.
+    pub(super) fn hold(&mut self, claimed: Option<Claimed>) {
+        let Some(claimed) = claimed else { return };
+        self.know(&claimed);
+        self.claimed = Some((claimed, Instant::now()));
+    }
+
+    fn know(&mut self, claimed: &Claimed) {
+        if claimed.home {
+            self.holds_home = Some(true);
+        }
+        if claimed.row.is_some() {
+            self.told.clone_from(&claimed.row);
+        }
+    }
+}
+
+async fn claim(
+    node: &Node,
+    vm: VmId,
+    row: Option<Observed>,
+    work: &Work,
+) -> Result<Claimed, Failure> {
+    let (store, run, home) = (&node.store, work.desired.run, work.osf.has_home());
+    if let Some(row) = &row {
+        store.put_observed(row).await.map_err(Failure::Store)?;
+    }
+    if home {
+        let name = folder_name(vm);
+        let claimed = store.claim_home(&name, vm, node.host, run).await.map_err(Failure::Store)?;
+        if !claimed {
+            return Err(Failure::HomeBusy(name));
+        }
+    }
+    Ok(Claimed { run, row, home })
+}
+
+async fn allow(node: Arc<Node>, vm: VmId, seen: Observation, now: Timestamp) {
+    if seen.seen.rules {
+        return;
+    }
+    let step = Step::AllowNetwork;
+    let allow =
+        spawn_blocking(move || execute::execute(&node, step, vm, None, &seen, now, &mut |_, _| {}));
+    if let Ok(Err(error)) = allow.await {
+        tracing::debug!(%vm, %error, "cannot let a VM through ahead of its turn");
+    }
+}
