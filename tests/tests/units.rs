@@ -25,7 +25,8 @@ const ADD_ACCOUNT: &str = "useradd --system --user-group --home-dir /var/lib/qvd
      --shell /usr/sbin/nologin qvd";
 
 fn units() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd")
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the tests are in the tree").join("packaging/systemd")
 }
 
 /// `packaging/systemd`: systemd finds nothing wrong with the units; router and api start in their
