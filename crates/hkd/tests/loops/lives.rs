@@ -495,7 +495,10 @@ async fn a_changed_image_is_refused_without_haste() {
 async fn a_missing_image_does_not_keep_a_vm_from_stopping() {
     let world = World::new().await;
     let vm = world.vm.id;
-    let other = world.layout.images.join("other");
+    // Another is there: the storage is mounted.
+    let other = world.layout.images.join("9-other.tar");
+    std::fs::create_dir_all(&world.layout.images).unwrap();
+    std::fs::write(&other, "").unwrap();
     world.machine.forget_image(&world.layout.image(&world.di));
     world.machine.put_image(Path::new(&other), "ef56");
     let daemon = world.daemon(None).await;
