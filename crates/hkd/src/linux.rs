@@ -101,7 +101,8 @@ pub trait Linux: Debug + Send + Sync {
     fn forget_limits(&self, folder: &Path) -> Result<()>;
     /// See [`btrfs::quota::reached`].
     fn limit_reached(&self, path: &Path) -> Result<Gauge<bool>>;
-    /// Unpacks an image into a folder. `progress` hears bytes read and all bytes.
+    /// Unpacks an image into a folder. `progress` hears bytes read and all bytes. Returns how long was waited
+    /// for the file.
     fn unpack(
         &self,
         archive: &Archive,

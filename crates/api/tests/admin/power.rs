@@ -56,7 +56,7 @@ async fn a_start_that_fails_ends_the_wait_with_reason_and_remedy() {
     assert_eq!(
         said.err,
         "qa: ada-desk: there is no space left at /srv/basefs\n    \
-         delete unused images, or make the volume larger\n"
+         delete what is not needed there, such as unused images, or make it larger\n"
     );
     let why = it.qa("vm why -f state=failed").await.ok();
     let steady: Vec<&str> = why

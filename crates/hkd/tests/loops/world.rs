@@ -46,6 +46,10 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const SHA256: &str = "ab12";
 /// How long anything here may take on a busy machine.
 const WITHIN: Duration = Duration::from_mins(1);
+/// How soon is looked again.
+const AT_ONCE: Duration = Duration::from_millis(5);
+/// And how soon after a while.
+const AT_LAST: Duration = Duration::from_millis(100);
 
 /// Looks again and again until `look` says `Ok`. When time is over the test fails with the last `Err`.
 pub(crate) async fn until<T, E: Debug>(
@@ -60,7 +64,8 @@ pub(crate) async fn until<T, E: Debug>(
                 assert!(begun.elapsed() < WITHIN, "waited for {what}; at last: {state:?}");
             }
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Ever more seldom: many hosts are looked at at once.
+        tokio::time::sleep((begun.elapsed() / 5).clamp(AT_ONCE, AT_LAST)).await;
     }
 }
 
