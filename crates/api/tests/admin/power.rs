@@ -67,7 +67,7 @@ async fn a_start_that_fails_ends_the_wait_with_reason_and_remedy() {
         .collect();
     expect![[r"
         ada-desk is failed: there is no space left at /srv/basefs
-          remedy:   delete unused images, or make the volume larger
+          remedy:   delete what is not needed there, such as unused images, or make it larger
           now:      Unpacking the image (first use on this host)
           attempts: 3
           host:     node1
