@@ -15,7 +15,7 @@ use model::{
 use store::Work;
 use tokio::{
     sync::watch,
-    task::spawn_blocking,
+    task::{JoinHandle, spawn_blocking},
     time::{sleep, timeout},
 };
 use wire::agent::{Ask, Guest, GuestUser, Tell};
@@ -33,12 +33,12 @@ use crate::{
     talk::{Talk, TalkError},
 };
 
+mod ahead;
 mod behind;
-mod claim;
 mod row;
 
+use ahead::{Claimed, aside};
 use behind::{Behind, finished, storage_of};
-use claim::Claimed;
 
 /// A net under the wake-ups: how long a VM is left alone when nothing seems to happen.
 const SLOW_TICK: Duration = Duration::from_mins(2);
@@ -92,6 +92,8 @@ pub struct VmLoop {
     claimed: Option<(Claimed, Instant)>,
     /// A worker that storage holds up.
     behind: Option<Behind>,
+    /// A worker that takes the firewall's leave back of a VM that is on its way down.
+    leaving: Option<JoinHandle<()>>,
 }
 
 /// What ended a wait.
@@ -130,6 +132,7 @@ impl VmLoop {
             holds_home: None,
             claimed: None,
             behind: None,
+            leaving: None,
         }
     }
 
@@ -208,6 +211,11 @@ impl VmLoop {
         seen: Observation,
         now: Timestamp,
     ) {
+        if let Some(leaving) = self.leaving.take() {
+            // What it did is found by the next look.
+            let _ = leaving.await;
+            return;
+        }
         let heavy = matches!(step, Step::Unpack | Step::Snapshot | Step::Start | Step::Inject);
         let node = Arc::clone(&self.node);
         let permit = if heavy { self.telling(node.heavy.acquire()).await.ok() } else { None };
@@ -535,6 +543,7 @@ impl VmLoop {
             self.forget_row(work).await;
             return Woken::Gone;
         }
+        self.leave(next, seen, now);
         let until = self.next_moment(work, seen, now);
         let end = self.container_end(seen);
         let uses_up = self.uses_up_more(seen);
@@ -564,6 +573,17 @@ impl VmLoop {
                 Woken::Changed
             }
         }
+    }
+
+    /// A VM that was asked to stop and whose agent is gone has nothing more to send: the firewall hears of
+    /// it while LXC clears away, for that takes the kernel a while.
+    fn leave(&mut self, next: Next, seen: &Observation, now: Timestamp) {
+        let leaves = next == Next::Wait && asked(seen) && self.agent.is_none();
+        if !leaves || !seen.seen.rules || self.leaving.is_some() {
+            return;
+        }
+        let node = Arc::clone(&self.node);
+        self.leaving = Some(aside(node, self.vm, Step::ForbidNetwork, seen.clone(), now));
     }
 
     async fn ask_again(&self) {

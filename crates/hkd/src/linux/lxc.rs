@@ -326,15 +326,14 @@ pub fn ask_to_stop(path: &Path, name: &str) -> Result<()> {
     if monitor(path, name)?.is_none() {
         return Ok(());
     }
-    // LXC chooses the signal by the name of the init; `--nokill` leaves the rest to us, and one
-    // second is how long it watches.
+    // LXC chooses the signal by the name of the init; the rest is left to us.
     let asked = Command::new("lxc-stop")
-        .args(["-n", name, "--nokill", "--timeout", "1", "-P"])
+        .args(["-n", name, "--nokill", "--nowait", "-P"])
         .arg(path)
         .args(["-o", "/dev/null"])
         .run(Duration::from_secs(10));
     match asked {
-        // Not down within that second, or down already: both are fine.
+        // Down already is fine.
         Ok(_) | Err(Error::Program { .. }) => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,5 +1,5 @@
-//! What must be in the database before a container runs, or another host could start one too: that this
-//! host has it, and that it has the home.
+//! What is done before its turn, while something else takes its time. And what must be in the database
+//! before a container runs, or another host could start one too: that this host has it, and the home.
 
 use std::{
     sync::Arc,
@@ -8,7 +8,7 @@ use std::{
 
 use model::{Run, Timestamp, VmId, vm::Observed};
 use store::Work;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Failure, VmLoop};
 use crate::{
@@ -59,8 +59,12 @@ impl VmLoop {
         let needed = self.claimed.is_none();
         async move {
             let work = work.filter(|_| needed)?;
-            let leave = allow(Arc::clone(&node), vm, seen, now);
-            let (claimed, ()) = tokio::join!(claim(&node, vm, row, &work), leave);
+            let allow = (!seen.seen.rules)
+                .then(|| aside(Arc::clone(&node), vm, Step::AllowNetwork, seen, now));
+            let claimed = claim(&node, vm, row, &work).await;
+            if let Some(allow) = allow {
+                let _ = allow.await;
+            }
             claimed.ok()
         }
     }
@@ -102,14 +106,18 @@ async fn claim(
     Ok(Claimed { run, row, home })
 }
 
-async fn allow(node: Arc<Node>, vm: VmId, seen: Observation, now: Timestamp) {
-    if seen.seen.rules {
-        return;
-    }
-    let step = Step::AllowNetwork;
-    let allow =
-        spawn_blocking(move || execute::execute(&node, step, vm, None, &seen, now, &mut |_, _| {}));
-    if let Ok(Err(error)) = allow.await {
-        tracing::debug!(%vm, %error, "cannot let a VM through ahead of its turn");
-    }
+/// Does a step before its turn. When that fails it is done again in its turn, and told then.
+pub(super) fn aside(
+    node: Arc<Node>,
+    vm: VmId,
+    step: Step,
+    seen: Observation,
+    now: Timestamp,
+) -> JoinHandle<()> {
+    spawn_blocking(move || {
+        let done = execute::execute(&node, step, vm, None, &seen, now, &mut |_, _| {});
+        if let Err(error) = done {
+            tracing::debug!(%vm, ?step, %error, "a step before its turn failed");
+        }
+    })
 }
