@@ -126,13 +126,19 @@ pub(crate) fn json<T: Serialize>(body: &T) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks before something is done to all; anything but `y` ends the program with code 0.
+/// Asks before something is done to all; anything but `y` ends the program with code 0. Where nobody can
+/// answer, that is a mistake: a script would take nothing for done.
 pub(crate) fn confirm(question: &str) -> anyhow::Result<()> {
     let mut out = io::stderr().lock();
     write!(out, "{question} [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
+    if io::stdin().lock().read_line(&mut answer)? == 0 {
+        writeln!(out)?;
+        anyhow::bail!(
+            "there is nobody to answer: nothing was changed\n    say which with -f, or --force for all"
+        );
+    }
     if answer.starts_with(['y', 'Y']) { Ok(()) } else { Err(Declined.into()) }
 }
 

@@ -102,6 +102,8 @@ async fn all_are_changed_only_when_a_person_or_force_says_so() {
     let said = it.qa_with("vm start", "n\n").await;
     assert_eq!((said.code, said.out.as_str()), (0, ""));
     assert_eq!(said.err, "Are you sure you want to start all virtual machines (1)? [y/N] ");
+    let said = it.qa("vm start").await.failed(1);
+    assert!(said.contains("\nqa: there is nobody to answer: nothing was changed\n"), "{said}");
     assert_eq!(it.store.desired(VmId(1)).await.unwrap().unwrap().run.0, 0);
     assert_eq!(it.qa_with("vm start", "Y\n").await.ok(), "Started 1 VM.\n");
     // A variable of a script that is not set.
