@@ -23,7 +23,7 @@ use crate::{
     },
     node::{Node, Problem},
     observe::{self, Observation},
-    plan::Step,
+    plan::{Base, Step},
     record::Record,
     storage,
 };
@@ -150,11 +150,15 @@ fn make_base(
 ) -> Result<(), StepError> {
     let lock = node.layout.base_lock(di);
     let held = node.linux.lock(&lock, Hold::Alone)?.ok_or(StepError::Busy)?;
-    if step == Step::DiscardBase {
-        return Ok(node.driver.discard_base(&node.layout, di)?);
-    }
     // Who waited for the lock may find it made.
-    if node.driver.base(&node.layout, di)?.is_none() {
+    let base = node.driver.base(&node.layout, di)?;
+    if step == Step::DiscardBase {
+        if base != Some(Base::Whole) {
+            node.driver.discard_base(&node.layout, di)?;
+        }
+        return Ok(());
+    }
+    if base.is_none() {
         tracing::info!(image = %di.path, "unpacking an image");
         let made = node.driver.make_base(&node.layout, di, held, progress);
         let waited =

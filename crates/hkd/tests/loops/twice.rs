@@ -1,11 +1,11 @@
-//! Each step done twice leaves what it leaves when done once.
+//! Each step done twice leaves what it leaves when done once, and one that comes too late does no harm.
 
 use std::sync::Arc;
 
 use hkd::{
     execute::execute,
     goal::goal,
-    linux::fake::Fake,
+    linux::{Linux as _, fake::Fake},
     node::{Node, PerStart},
     observe::{Observation, observe},
     plan::{self, Agent, Next, Step},
@@ -155,4 +155,23 @@ async fn each_step_may_be_done_twice() {
     world.assert_nothing_left();
     let missing: Vec<&Step> = ALL.iter().filter(|step| !walk.steps.contains(step)).collect();
     assert!(missing.is_empty(), "{missing:?} missing in {:?}", walk.steps);
+}
+
+/// Who saw a base that another VM's loop was filling, and comes to clear it away when it is whole, leaves it.
+#[tokio::test]
+async fn a_base_that_became_whole_meanwhile_stays() {
+    let world = World::new().await;
+    let fake = Arc::new(Fake::new(Arc::clone(&world.machine), None));
+    let settings = PerStart::from_settings(&Settings::default()).unwrap();
+    let node = world.node(&fake, settings).await;
+    let mut walk = Walk { world: &world, node, now: NOW, steps: Vec::new() };
+    world.start(world.vm.id, world.di.id).await;
+    let work = walk.work().await;
+    world.door().create_subvolume(&world.layout.partial_base(&world.di)).unwrap();
+    let half = walk.look(&work, Agent::Absent);
+    walk.go_on().await;
+    let before = world.machine.inventory();
+    let vm = world.vm.id;
+    execute(&walk.node, Step::DiscardBase, vm, Some(&work), &half, NOW, &mut |_, _| {}).unwrap();
+    assert_eq!(world.machine.inventory(), before);
 }
