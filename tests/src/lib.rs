@@ -8,6 +8,7 @@
 pub mod attempt;
 pub mod display;
 pub mod fuse;
+pub mod machine;
 pub mod painting;
 pub mod pixel;
 pub mod postgres;

@@ -1,6 +1,7 @@
 //! An installation on namespaces of its own.
 
 mod container;
+mod database;
 mod leftovers;
 mod reasons;
 mod secrets;
@@ -21,9 +22,9 @@ use serde_json::Value;
 
 use crate::{
     display::Display,
-    postgres,
+    machine, postgres,
     program::{Running, command, said, shell, try_shell},
-    wait::{is_slow, patient, until},
+    wait::{is_slow, until},
 };
 
 /// Which database a world has.
@@ -47,13 +48,6 @@ pub struct World {
     /// other at WARN or ERROR.
     expected: Vec<(&'static str, &'static str)>,
     log_from: usize,
-}
-
-/// The kernel's release: its first two numbers.
-pub fn kernel() -> (u32, u32) {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split('.').map_while(|number| number.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// What daemons say, unless `QVD_LOG` says otherwise.
@@ -94,11 +88,9 @@ impl World {
         let folder = PathBuf::from(format!("/tmp/qvd-test-{id}"));
         fs::create_dir(&folder).expect("a folder of this run's own");
         let prefix = format!("t{id}");
-        let stat = fs::read_to_string("/proc/self/stat").expect("this process has a start time");
-        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let begun = after.split_whitespace().nth(19).unwrap_or_default();
-        fs::write(folder.join("owner"), format!("{} {begun}\n", std::process::id()))
-            .expect("owner");
+        let owner = std::process::id();
+        let begun = machine::stat_of(owner).nth(19).expect("it has begun");
+        fs::write(folder.join("owner"), format!("{owner} {begun}\n")).expect("owner");
         fs::write(folder.join("prefix"), format!("{prefix}\n")).expect("prefix");
         enter(&folder);
         let (database, url) = match database {
@@ -110,7 +102,7 @@ impl World {
         };
         let at = folder.display();
         // Linux has simple quotas since 6.7.
-        let quota = u8::from(kernel() >= (6, 7));
+        let quota = u8::from(machine::kernel() >= (6, 7));
         let config = format!(
             "nodename = node1\n\
              storage.quota = {quota}\n\
@@ -308,22 +300,7 @@ impl World {
 
     /// Runs a shell line as root in a VM.
     pub fn try_inside(&self, vm: &str, line: &str) -> Result<String, String> {
-        self.try_inside_within(vm, line, 120)
-    }
-
-    /// The same, within so many seconds: LXC's way into a container whose init has just ended may have
-    /// no end.
-    fn try_inside_within(&self, vm: &str, line: &str, seconds: u64) -> Result<String, String> {
-        let seconds = patient(Duration::from_secs(seconds)).as_secs();
-        let output = command("timeout")
-            .args(["--kill-after=1", &seconds.to_string(), "lxc-attach"])
-            .args(["-n", &self.container(vm), "-o", "/dev/null", "--clear-env", "-P"])
-            .arg(self.folder.join("run/vms"))
-            .args(["--", "/bin/sh", "-c", line])
-            .current_dir("/")
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .output();
-        said(line, output)
+        self.try_in_container(&self.container(vm), line, 120)
     }
 
     /// Runs a shell line as root in a VM, which must not fail.
@@ -340,7 +317,11 @@ impl World {
 
     /// The same of a VM that may not run.
     pub fn try_begun(&self, vm: &str) -> Result<String, String> {
-        self.try_inside_within(vm, "sed 's/.*) //' /proc/1/stat | cut -d' ' -f20", 5)
+        self.try_in_container(
+            &self.container(vm),
+            "sed 's/.*) //' /proc/1/stat | cut -d' ' -f20",
+            5,
+        )
     }
 
     /// Runs a shell line as a user in the user's home, whether or not there is a session.

@@ -40,6 +40,8 @@ const fn lack(
 const PRELUDE: &str = r#"
 set -e
 mount --make-rprivate /
+# As hkd leaves it: a new network has what the first one of the machine has.
+echo 1 >/proc/sys/net/ipv4/ip_forward
 over() {
     mkdir -p "$here/up" "$here/work"
     mount -t overlay overlay -o "lowerdir=$1,upperdir=$here/up,workdir=$here/work" "$1"
@@ -164,11 +166,7 @@ fn doctor_says_what_a_machine_lacks() {
     for Lack { what, config, make, says: (why, remedy) } in LACKS {
         assert!(good.contains(&format!("good   {what}\n")), "{what} in {good}");
         let bad = doctor(&world, config, make).expect_err(what);
-        let mut lines = bad.lines().skip_while(|line| !line.starts_with(&format!("WRONG  {what}")));
-        let said = lines.next().unwrap_or_else(|| panic!("nothing of {what} in {bad}"));
-        assert!(said.contains(why), "{what}: {bad}");
-        let helps = lines.next().unwrap_or_default();
-        assert!(helps.contains("remedy: ") && helps.contains(remedy), "{what}: {bad}");
+        assert!(is_wrong(&bad, what, (why, remedy)), "{what}: {bad}");
     }
     world.end();
 }
@@ -190,7 +188,7 @@ fn doctor_says_how_shared_storage_is() {
     ];
     for (mood, why) in moods {
         storage.becomes(mood);
-        let wrong = format!("WRONG  the storage of images: {}", folder.display());
+        let what = format!("the storage of images: {}", folder.display());
         let told = world.folder().join("told");
         let out = fs::File::create(&told).expect("a file for what it says");
         let mut doctor = spoiled(&world, &config, "");
@@ -199,16 +197,21 @@ fn doctor_says_how_shared_storage_is() {
         // It says so while the storage is like that, but does not end while FUSE holds one of its threads.
         until("what it says of the storage", Duration::from_secs(30), || {
             let said = fs::read_to_string(&told).expect("what it says");
-            let mut lines = said.lines().skip_while(|line| !line.starts_with(&wrong));
-            let line = lines.next().filter(|line| line.contains(why));
-            let remedy = lines.next().is_some_and(|remedy| remedy.contains("look at the server"));
-            if line.is_some() && remedy { Ok(()) } else { Err(said) }
+            if is_wrong(&said, &what, (why, "look at the server")) { Ok(()) } else { Err(said) }
         });
         storage.becomes(Mood::Well);
         doctor.0.wait().expect("it was ours");
     }
     drop(storage);
     world.end();
+}
+
+/// Whether doctor says that something is wrong, why, and on the next line what helps.
+fn is_wrong(said: &str, what: &str, (why, remedy): (&str, &str)) -> bool {
+    let wrong = format!("WRONG  {what}");
+    let mut lines = said.lines().skip_while(|line| !line.starts_with(&wrong));
+    let is_so = lines.next().is_some_and(|line| line.contains(why));
+    is_so && lines.next().is_some_and(|line| line.contains("remedy: ") && line.contains(remedy))
 }
 
 /// What doctor says on a machine that was spoiled, with lines of the host's file instead of those there.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tests::{Database, World, until, wire_client::WireClient, world::PORT};
+use tests::{Database, World, machine, until, wire_client::WireClient, world::PORT};
 use wire::head::{Event, Login};
 
 /// Takes the agent's listening socket over, ends the agent, and answers in its place: as agreed, until
@@ -167,10 +167,8 @@ const FOLLOWED_FOR: Duration = Duration::from_secs(1);
 
 /// How long processors have worked for hkd.
 fn worked(world: &World) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", world.daemon_pid("hkd")));
-    let stat = stat.expect("hkd runs");
-    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = after.split_whitespace().skip(11).take(2);
+    let stat = machine::stat_of(world.daemon_pid("hkd"));
+    let ticks = stat.skip(11).take(2);
     let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
     // Linux counts hundredths of a second.
     Duration::from_millis(ticks * 10)

@@ -137,12 +137,7 @@ fn an_end_from_inside_is_understood() {
     // Crash: retried by itself, on the same overlay; not for ever.
     for crash in 1..=4 {
         assert_eq!(world.inside("desk", "cat /var/kept"), "kept");
-        let pid = shell(&format!(
-            "lxc-info -n {} -P {}/run/vms -pH",
-            world.container("desk"),
-            world.folder().display()
-        ));
-        shell(&format!("kill -9 {pid}"));
+        shell(&format!("kill -9 {}", world.init_of(&world.container("desk"))));
         until("the crash to be seen", Duration::from_secs(30), || {
             match world.log().matches("a run ended by itself").count() {
                 seen if seen == crash => Ok(()),

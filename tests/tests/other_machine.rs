@@ -6,21 +6,13 @@ use std::{fs, path::Path, time::Duration};
 use tests::{
     Database, World,
     attempt::Who,
+    machine::has,
     program::{Running, command, shell, try_shell},
     until,
     wire_client::WireClient,
     world::PORT,
 };
 use wire::head::{Event, Login};
-
-/// Whether this machine has something. When it has not, the test says so and is skipped.
-#[expect(clippy::print_stdout, reason = "who runs the tests is told what was not shown")]
-fn has(there: bool, what: &str) -> bool {
-    if !there {
-        println!("skipped: this machine has no {what}");
-    }
-    there
-}
 
 fn has_unified_groups() -> bool {
     let there = ["/sys/fs/cgroup/cgroup.controllers", "/run/systemd/system"];
@@ -117,9 +109,7 @@ fn limits_of_the_unified_hierarchy_are_set() {
 
 /// What confines a process.
 fn profile(world: &World, vm: &str) -> String {
-    let (container, vms) = (world.container(vm), world.folder().join("run/vms"));
-    let init = shell(&format!("lxc-info -n {container} -P {} -pH", vms.display()));
-    shell(&format!("cat /proc/{init}/attr/current"))
+    shell(&format!("cat /proc/{}/attr/current", world.init_of(&world.container(vm))))
 }
 
 /// Where the kernel has `AppArmor`, containers run under our profile, in force; all units of a system's own

@@ -8,6 +8,7 @@ use std::{
 
 use tests::{
     Database, World,
+    machine::has,
     program::{shell, try_shell},
     quick::small_tree,
     until,
@@ -114,13 +115,9 @@ fn router_and_api_run_under_systemd_in_sandboxes() {
 }
 
 /// Whether this machine may be installed on: it was made for these tests, and goes with them.
-#[expect(clippy::print_stdout, reason = "who runs the tests is told what was not shown")]
 fn may_install() -> bool {
-    let may = Path::new("/qvd/list").exists() && Path::new("/run/systemd/system").exists();
-    if !may {
-        println!("skipped: this machine was not made to be installed on");
-    }
-    may
+    let there = ["/qvd/list", "/run/systemd/system"].iter().all(|path| Path::new(path).exists());
+    has(there, "room for an installation: it was not made for that")
 }
 
 /// An installation as the documents say, on this very machine.

@@ -1,7 +1,12 @@
 //! A container as it is, without asking the daemons or the database.
 
+use std::time::Duration;
+
 use super::World;
-use crate::program::shell;
+use crate::{
+    program::{command, said, shell},
+    wait::patient,
+};
 
 impl World {
     /// The init of a container, as the host sees it.
@@ -11,24 +16,29 @@ impl World {
         shell(&format!("lxc-info -n {container} -P {} -pH", vms.display()))
     }
 
-    /// Runs a line in a container.
-    #[track_caller]
-    pub fn in_container(&self, container: &str, line: &str) -> String {
-        let vms = self.folder().join("run/vms");
-        shell(&format!(
-            "lxc-attach -n {container} -o /dev/null -P {} -- sh -c '{line}'",
-            vms.display()
-        ))
+    /// Runs a shell line as root in a container, within so many seconds: LXC's way into one whose init has
+    /// just ended may have no end.
+    pub fn try_in_container(
+        &self,
+        container: &str,
+        line: &str,
+        seconds: u64,
+    ) -> Result<String, String> {
+        let seconds = patient(Duration::from_secs(seconds)).as_secs();
+        let output = command("timeout")
+            .args(["--kill-after=1", &seconds.to_string(), "lxc-attach"])
+            .args(["-n", container, "-o", "/dev/null", "--clear-env", "-P"])
+            .arg(self.folder.join("run/vms"))
+            .args(["--", "/bin/sh", "-c", line])
+            .current_dir("/")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .output();
+        said(line, output)
     }
 
-    /// A statement in the database, told to nobody. A wake-up is up to the test.
+    /// The same of a line that must not fail.
     #[track_caller]
-    pub fn sql(&self, statement: &str) -> String {
-        let statement = statement.replace('\'', "'\\''");
-        let at = self.folder().display();
-        if self.database.is_some() {
-            return shell(&format!("psql -qXAt -h {at}/pg -U postgres qvd -c '{statement}'"));
-        }
-        shell(&format!("sqlite3 -cmd '.timeout 10000' {at}/db/qvd.db '{statement}'"))
+    pub fn in_container(&self, container: &str, line: &str) -> String {
+        self.try_in_container(container, line, 120).unwrap_or_else(|why| panic!("{why}"))
     }
 }

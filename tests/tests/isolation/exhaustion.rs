@@ -8,9 +8,12 @@ use std::{
 use tests::{
     Database, World,
     attempt::{Who, indented},
+    machine::{self, has},
     program::shell,
-    until, world,
+    until,
 };
+
+use crate::add_two_vms;
 
 /// What is taken, how one of it is taken, by how many processes, and what says that there is no more.
 const TAKEN: [(&str, &str, u32, &str); 4] = [
@@ -45,11 +48,8 @@ fn what_one_takes_another_has() {
     let world = World::start(Database::Sqlite);
     world.qa("config set vm.processes.max=256");
     world.qa("osf edit -f name=test memory=512");
-    for (user, vm) in [("ada", "desk"), ("bob", "den")] {
-        world.add_user(user);
-        world.add_vm(vm, user);
-        world.qa(&format!("vm start -f name={vm} --wait"));
-    }
+    add_two_vms(&world);
+    world.qa("vm start -f name=de* --wait");
     let well = |what: &str| {
         let found = world.attempt(
             "den",
@@ -147,10 +147,7 @@ fn an_init_killed_for_memory_is_told_with_the_remedy() {
 #[test]
 fn who_writes_without_end_is_held_back() {
     let world = World::start(Database::Sqlite);
-    for (user, vm) in [("ada", "desk"), ("bob", "den")] {
-        world.add_user(user);
-        world.add_vm(vm, user);
-    }
+    add_two_vms(&world);
     world.qa("config set vm.io.bandwidth.max=4");
     world.qa("config set vm.cpu.max=40");
     world.qa("vm start -f name=desk --wait");
@@ -209,16 +206,12 @@ fn who_writes_without_end_is_held_back() {
 /// share, says when it is used up, and has all of it again at its next start.
 #[test]
 fn who_fills_the_disk_fills_its_own_share() {
-    if world::kernel() < (6, 7) {
-        println!("skipped: simple quotas need Linux 6.7");
+    if !has(machine::kernel() >= (6, 7), "simple quotas, which Linux has since 6.7") {
         return;
     }
     let world = World::start(Database::Sqlite);
     world.qa("osf edit -f name=test init=own");
-    for (user, vm) in [("ada", "desk"), ("bob", "den")] {
-        world.add_user(user);
-        world.add_vm(vm, user);
-    }
+    add_two_vms(&world);
     world.qa("config set vm.overlay.size.max=64");
     world.qa("vm start -f name=desk --wait");
     world.qa("vm start -f name=den --wait");

@@ -22,12 +22,17 @@ use tests::{
 /// An installation with two desktops, `desk` of ada and `den` of bob, which run.
 fn two_desktops() -> World {
     let world = World::start(Database::Sqlite);
+    add_two_vms(&world);
+    world.qa("vm start -f name=de* --wait");
+    world
+}
+
+/// Adds `desk` of ada and `den` of bob.
+fn add_two_vms(world: &World) {
     for (user, vm) in [("ada", "desk"), ("bob", "den")] {
         world.add_user(user);
         world.add_vm(vm, user);
-        world.qa(&format!("vm start -f name={vm} --wait"));
     }
-    world
 }
 
 /// From inside a desktop nobody writes outside root and home: not `/proc/sys`, not sysrq, not the host's
