@@ -36,13 +36,13 @@ const SLOW_TICK: Duration = Duration::from_secs(30);
 
 /// How far this machine has been looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ahead {
-    /// It is yet to be looked through.
-    Look,
-    /// What was only half unpacked is yet to be deleted.
-    Tidy,
-    /// All is done.
-    Nothing,
+enum Looked {
+    /// Not yet.
+    NotYet,
+    /// It was, and what was only half unpacked is yet to be deleted.
+    Through,
+    /// That is done, too.
+    Tidied,
 }
 
 /// The loops of a host.
@@ -55,8 +55,8 @@ pub struct Reconciler {
     reached: bool,
     /// VMs of which something was found on this machine, until they are handed over.
     found: Option<Vec<VmId>>,
-    /// What is yet to be done of looking this machine through.
-    ahead: Ahead,
+    /// How far this machine has been looked through.
+    looked: Looked,
     /// What the firewall let through when this daemon began is known.
     adopted: bool,
     /// How many VMs the database had given an address when it was last read.
@@ -73,7 +73,7 @@ impl Reconciler {
             feeds: HashMap::new(),
             reached: true,
             found: None,
-            ahead: Ahead::Look,
+            looked: Looked::NotYet,
             adopted: false,
             given: None,
         }
@@ -88,7 +88,7 @@ impl Reconciler {
         };
         let (mut tick, mut rules) = (every(SLOW_TICK), every(LOOK_AT_RULES));
         while !stop.is_cancelled() {
-            if self.ahead == Ahead::Look {
+            if self.looked == Looked::NotYet {
                 self.look().await;
             }
             self.feed().await;
@@ -102,7 +102,7 @@ impl Reconciler {
                     }
                     () = wake.changed() => sleep_until(again).await,
                     _ = tick.tick() => {}
-                    () = sleep(LOOK_AGAIN), if self.ahead != Ahead::Nothing => {}
+                    () = sleep(LOOK_AGAIN), if self.looked != Looked::Tidied => {}
                     _ = rules.tick() => {
                         self.look_at_rules().await;
                         continue;
@@ -142,7 +142,7 @@ impl Reconciler {
             Ok(found) => {
                 self.found = Some(found);
                 if self.adopted {
-                    self.ahead = Ahead::Tidy;
+                    self.looked = Looked::Through;
                 }
             }
             Err(error) => {
@@ -206,8 +206,7 @@ impl Reconciler {
     /// Whether the database is at least as new as what this host has acted on. One that was put back
     /// knows nothing of the VMs made since: they would look deleted. `None`: this machine cannot tell.
     async fn is_current(&mut self) -> store::Result<Option<bool>> {
-        self.node.store.is_of(&self.node.installation).await?;
-        let given = self.node.store.vms_given().await?;
+        let given = self.node.store.vms_given(&self.node.installation).await?;
         if self.given == Some(given) {
             return Ok(Some(true));
         }
@@ -277,8 +276,8 @@ impl Reconciler {
         for vm in orphans {
             self.hand(vm, None);
         }
-        if self.ahead == Ahead::Tidy && self.tidy().await {
-            self.ahead = Ahead::Nothing;
+        if self.looked == Looked::Through && self.tidy().await {
+            self.looked = Looked::Tidied;
         }
     }
 
@@ -346,7 +345,7 @@ impl Reconciler {
             Err(error) => {
                 tracing::error!(%error, "the loop of a VM broke; it is begun anew");
                 self.feeds.retain(|_, feed| feed.receiver_count() > 0);
-                self.ahead = Ahead::Look;
+                self.looked = Looked::NotYet;
             }
         }
     }

@@ -37,7 +37,7 @@ mod ahead;
 mod behind;
 mod row;
 
-use ahead::{Claimed, aside};
+use ahead::aside;
 use behind::{Behind, finished, storage_of};
 
 /// A net under the wake-ups: how long a VM is left alone when nothing seems to happen.
@@ -88,8 +88,8 @@ pub struct VmLoop {
     hung_up: Option<Instant>,
     /// Whether this host holds the VM's home, as far as this loop knows.
     holds_home: Option<bool>,
-    /// What is in the database already of the container that is about to be started, and since when.
-    claimed: Option<(Claimed, Instant)>,
+    /// The run whose container may be started, as the database knows already, and since when.
+    claimed: Option<(Run, Instant)>,
     /// A worker that storage holds up.
     behind: Option<Behind>,
     /// A worker that takes the firewall's leave back of a VM that is on its way down.
@@ -224,7 +224,7 @@ impl VmLoop {
             Step::NoteEnd => self.note_end(&seen, now).await,
             _ if self.may_hang(step) => self.at_storage(step, work, seen, now).await,
             Step::Snapshot | Step::MountRoot => {
-                let ahead = self.ahead(work.clone(), seen.clone(), now);
+                let ahead = self.ahead(work.as_ref(), &seen, now);
                 let (done, claimed) = tokio::join!(self.execute(step, work, seen, now), ahead);
                 self.hold(claimed);
                 done

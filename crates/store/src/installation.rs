@@ -15,13 +15,20 @@ impl Store {
         id.ok_or_else(|| Error::row("installation", &1, "id"))
     }
 
-    /// Makes sure that this is still the database of an installation: its file may have been replaced.
-    pub async fn is_of(&self, wanted: &str) -> Result<()> {
-        let found = self.installation().await?;
-        if found == wanted {
-            return Ok(());
+    /// How often a VM was given an address in this database: it only ever grows, so that a smaller
+    /// number than one seen before tells that the database was put back to an earlier state. An error if
+    /// this is no longer the database of that installation: its file may have been replaced.
+    pub async fn vms_given(&self, installation: &str) -> Result<i64> {
+        // Both at once: it is asked whenever something has changed.
+        const FIND: &str = "SELECT installation.id, counters.value FROM installation, counters
+            WHERE installation.one = 1 AND counters.name = 'address'";
+        let row: Option<(String, i64)> =
+            read!(self, on => sqlx::query_as(FIND).fetch_optional(on).await)?;
+        let (found, given) = row.ok_or_else(|| Error::row("installation", &1, "id"))?;
+        if found == installation {
+            return Ok(given);
         }
-        let (database, wanted) = (self.name.to_string(), wanted.to_owned());
+        let (database, wanted) = (self.name.to_string(), installation.to_owned());
         Err(Error::Foreign { database, found, wanted })
     }
 

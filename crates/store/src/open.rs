@@ -115,9 +115,8 @@ async fn connect(url: &str, synchronous: SqliteSynchronous) -> Result<Db> {
         Address::Sqlite(path) => {
             lay_beside(&path)?;
             let place = Place::of(&path);
-            let file = path.clone();
             let options = SqliteConnectOptions::new()
-                .filename(file)
+                .filename(&path)
                 .create_if_missing(false)
                 .foreign_keys(true)
                 .journal_mode(SqliteJournalMode::Wal)

@@ -59,13 +59,6 @@ pub struct VmEdit {
 }
 
 impl Store {
-    /// How often a VM was given an address in this database: it only ever grows, so that a smaller
-    /// number than one seen before tells that the database was put back to an earlier state.
-    pub async fn vms_given(&self) -> Result<i64> {
-        const FIND: &str = "SELECT value FROM counters WHERE name = 'address'";
-        Ok(read!(self, on => sqlx::query_scalar(FIND).fetch_one(on).await)?)
-    }
-
     /// Adds a VM of a user and an OSF of the same tenant, with the address asked for or the highest
     /// free one, and with a row in `vm_desired` that wants it off.
     #[expect(clippy::too_many_arguments, reason = "a VM is what it is")]

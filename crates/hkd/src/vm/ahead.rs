@@ -23,7 +23,7 @@ use crate::{
 const BELIEVED: Duration = Duration::from_millis(500);
 
 /// What is in the database.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Claimed {
     run: Run,
     /// The row that says that this host has the VM.
@@ -36,14 +36,12 @@ impl VmLoop {
     /// Makes sure that it is in the database.
     pub(super) async fn claim(&mut self, work: Option<&Work>) -> Result<(), Failure> {
         let work = work.ok_or(StepError::Changed)?;
-        let fresh = |(claimed, at): &(Claimed, Instant)| {
-            claimed.run == work.desired.run && at.elapsed() < BELIEVED
-        };
-        if self.claimed.take().is_some_and(|ahead| fresh(&ahead)) {
+        let fresh = |(run, at): (Run, Instant)| run == work.desired.run && at.elapsed() < BELIEVED;
+        if self.claimed.take().is_some_and(fresh) {
             return Ok(());
         }
         let claimed = claim(&self.node, self.vm, self.row.clone(), work).await?;
-        self.know(&claimed);
+        self.know(claimed);
         Ok(())
     }
 
@@ -51,16 +49,18 @@ impl VmLoop {
     /// firewall's leave. What fails here is done again in its turn, and told then.
     pub(super) fn ahead(
         &self,
-        work: Option<Work>,
-        seen: Observation,
+        work: Option<&Work>,
+        seen: &Observation,
         now: Timestamp,
     ) -> impl Future<Output = Option<Claimed>> + use<> {
-        let (node, vm, row) = (Arc::clone(&self.node), self.vm, self.row.clone());
-        let needed = self.claimed.is_none();
+        let (node, vm) = (Arc::clone(&self.node), self.vm);
+        let needed = work.filter(|_| self.claimed.is_none());
+        let needed = needed.map(|work| (work.clone(), self.row.clone()));
+        let shut = needed.is_some() && !seen.seen.rules;
+        let allow =
+            shut.then(|| aside(Arc::clone(&node), vm, Step::AllowNetwork, seen.clone(), now));
         async move {
-            let work = work.filter(|_| needed)?;
-            let allow = (!seen.seen.rules)
-                .then(|| aside(Arc::clone(&node), vm, Step::AllowNetwork, seen, now));
+            let (work, row) = needed?;
             let claimed = claim(&node, vm, row, &work).await;
             if let Some(allow) = allow {
                 let _ = allow.await;
@@ -72,16 +72,16 @@ impl VmLoop {
     /// Takes down what was written ahead, for the start that follows.
     pub(super) fn hold(&mut self, claimed: Option<Claimed>) {
         let Some(claimed) = claimed else { return };
-        self.know(&claimed);
-        self.claimed = Some((claimed, Instant::now()));
+        self.claimed = Some((claimed.run, Instant::now()));
+        self.know(claimed);
     }
 
-    fn know(&mut self, claimed: &Claimed) {
+    fn know(&mut self, claimed: Claimed) {
         if claimed.home {
             self.holds_home = Some(true);
         }
         if claimed.row.is_some() {
-            self.told.clone_from(&claimed.row);
+            self.told = claimed.row;
         }
     }
 }

@@ -12,7 +12,7 @@ use hkd::{
 };
 use model::{Run, VmId, reason::Code};
 
-use crate::world::{Daemon, Template, World, until};
+use crate::world::{Daemon, Template, World, until, until_ready};
 
 /// A part of a VM's life, or of its host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,24 +122,13 @@ impl Course {
             }
             Self::Deaf => {
                 world.stop(vm).await;
-                let asked = async |_| {
-                    until("it to be asked", async || match world.machine.counts().asked {
-                        0 => Err("not asked"),
-                        _ => Ok(()),
-                    })
-                    .await;
-                };
-                watched.until(asked).await;
+                watched.until(async |_| world.until_asked().await).await;
                 world.pass(vm, 30_000).await;
                 watched.until_down().await;
             }
             Self::Adopted => {
                 let before = world.machine.processes(&world.desk());
-                let ready = async |node: Arc<Node>| {
-                    let ready = async || node.is_ready(vm, begun).then_some(()).ok_or("not ready");
-                    until("routers to be let in", ready).await;
-                };
-                watched.until(ready).await;
+                watched.until(async |node| until_ready(&node, vm, begun).await).await;
                 assert_eq!(world.machine.processes(&world.desk()), before, "nothing was ended");
                 watched.stop().await;
             }

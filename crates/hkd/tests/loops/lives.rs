@@ -8,7 +8,7 @@ use model::{
     vm::{EndKind, Observed, Seen},
 };
 
-use crate::world::{World, until};
+use crate::world::{World, until, until_ready};
 
 /// A VM that is wanted comes up, its guest is made ready for its user, and its home is the user's.
 #[tokio::test]
@@ -19,8 +19,7 @@ async fn a_start_reaches_running() {
     let run = world.start(vm, world.di.id).await;
     let row = world.until_up(vm, run).await;
     assert_eq!((row.attempts, row.reason, row.ended), (0, None, None));
-    let ready = async || daemon.node.is_ready(vm, run).then_some(()).ok_or("not ready");
-    until("routers to be let in", ready).await;
+    until_ready(&daemon.node, vm, run).await;
     let guest = world.machine.guest(&desk).unwrap();
     assert_eq!((guest.hostname.as_str(), guest.address.0), ("desk", world.vm.ip));
     assert_eq!((guest.user.uid, guest.user.home.as_str()), (world.user.uid, "/home/ada"));
@@ -61,11 +60,7 @@ async fn a_deaf_vm_is_ended_when_its_time_is_over() {
     world.until_up(vm, run).await;
     world.machine.turn_deaf(&world.desk());
     world.stop(vm).await;
-    let asked = async || match world.machine.counts().asked {
-        0 => Err("not asked"),
-        _ => Ok(()),
-    };
-    until("the VM to be asked", asked).await;
+    world.until_asked().await;
     world.until(vm, "the VM to be stopping", |row| row.seen == Seen::Stopping).await;
     assert_eq!(world.machine.counts().killed, 0);
     world.pass(vm, 30_000).await;
@@ -193,12 +188,7 @@ async fn a_deleted_vm_takes_its_lasting_overlay_along() {
     world.stop(vm).await;
     world.until_down(vm).await;
     world.store.delete_vm(vm).await.unwrap();
-    until("the overlay to go", async || match world.machine.inventory() {
-        left if left.len() == 1 => Ok(()),
-        left => Err(left),
-    })
-    .await;
-    world.assert_nothing_left();
+    until_nothing_left(&world).await;
     daemon.stop().await;
 }
 
@@ -214,12 +204,7 @@ async fn what_a_crashed_run_wrote_goes_when_it_is_stopped() {
     world.until_ended(vm, Code::Crashed).await;
     assert!(overlay_line(&world).contains(&format!("Some({run})")));
     world.stop(vm).await;
-    until("the overlay to go", async || match world.machine.inventory() {
-        left if left.len() == 1 => Ok(()),
-        left => Err(left),
-    })
-    .await;
-    world.assert_nothing_left();
+    until_nothing_left(&world).await;
     daemon.stop().await;
 }
 
@@ -277,12 +262,7 @@ async fn what_crashes_too_often_is_given_up() {
     let row = world.until_ended(vm, Code::CrashedTooOften).await;
     assert_eq!((row.attempts, row.next_try, row.run), (4, None, run));
     assert_eq!(world.machine.counts().started, 4);
-    until("the overlay to be gone", async || {
-        let left = world.machine.inventory();
-        if left.len() == 1 { Ok(()) } else { Err(left) }
-    })
-    .await;
-    world.assert_nothing_left();
+    until_nothing_left(&world).await;
     let again = world.start(vm, world.di.id).await;
     world.until_up(vm, again).await;
     daemon.stop().await;
@@ -403,12 +383,10 @@ async fn a_running_container_is_adopted() {
     let before = (world.machine.processes(&desk), world.machine.counts());
     daemon.stop().await;
     let second = world.daemon(None).await;
-    let ready = async || second.node.is_ready(vm, run).then_some(()).ok_or("not ready");
-    until("the second daemon to let routers in", ready).await;
+    until_ready(&second.node, vm, run).await;
     second.kill().await;
     let third = world.daemon(None).await;
-    let ready = async || third.node.is_ready(vm, run).then_some(()).ok_or("not ready");
-    until("the third daemon to let routers in", ready).await;
+    until_ready(&third.node, vm, run).await;
     assert_eq!((world.machine.processes(&desk), world.machine.counts()), before);
     world.until_up(vm, run).await;
     // What it adopted it can also end.
@@ -456,6 +434,7 @@ async fn run_then_delete(world: &World) {
     world.store.delete_vm(vm).await.unwrap();
 }
 
+/// Waits until of a VM nothing is left but the base it had.
 async fn until_nothing_left(world: &World) {
     until("everything of the VM to be gone", async || {
         let left = world.machine.inventory();

@@ -38,7 +38,8 @@ async fn an_older_database_takes_nothing_down() {
     world.store.delete_observed(vm, world.host).await.unwrap();
     world.store.delete_vm(vm).await.unwrap();
     let given = world.layout.given();
-    let number = world.store.vms_given().await.unwrap();
+    let installation = world.store.installation().await.unwrap();
+    let number = world.store.vms_given(&installation).await.unwrap();
     fs::write(&given, (number + 1).to_string()).unwrap();
     let daemon = world.daemon(None).await;
     world.start(other.id, world.di.id).await;
@@ -49,11 +50,7 @@ async fn an_older_database_takes_nothing_down() {
     fs::write(&given, number.to_string()).unwrap();
     let daemon = world.daemon(None).await;
     world.until_up(other.id, Run(1)).await;
-    until("the deleted VM to go", async || match world.machine.counts().asked {
-        0 => Err("not asked"),
-        _ => Ok(()),
-    })
-    .await;
+    world.until_asked().await;
     daemon.stop().await;
 }
 

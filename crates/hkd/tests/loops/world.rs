@@ -330,6 +330,15 @@ impl World {
         self.until(vm, "the VM to be down for that reason", ended).await
     }
 
+    /// Waits until a VM was asked to shut down.
+    pub(crate) async fn until_asked(&self) {
+        until("a VM to be asked", async || match self.machine.counts().asked {
+            0 => Err("not asked"),
+            _ => Ok(()),
+        })
+        .await;
+    }
+
     /// What is on the machine but sealed bases, with run directories and folders for roots.
     pub(crate) fn left_behind(&self) -> Vec<String> {
         let bases = format!("subvolume {}/", self.layout.basefs.display());
@@ -383,6 +392,12 @@ fn layout(folder: &Path) -> Layout {
         ended: folder.join("ended"),
         root,
     }
+}
+
+/// Waits until a host lets routers into a run of a VM.
+pub(crate) async fn until_ready(node: &Node, vm: VmId, run: Run) {
+    let ready = async || node.is_ready(vm, run).then_some(()).ok_or("not ready");
+    until("routers to be let in", ready).await;
 }
 
 /// A daemon. Dropped, it is gone without a word, as after `kill -9`.

@@ -84,12 +84,13 @@ pub(super) async fn no_id_is_given_twice(database: Database) {
 pub(super) async fn a_backup_is_gone_on_from_with_fresh_numbers(database: Database) {
     let Database { store, .. } = database;
     let before = world(&store).await.vm;
-    let given = store.vms_given().await.unwrap();
+    let installation = store.installation().await.unwrap();
+    let given = store.vms_given(&installation).await.unwrap();
     let run = store.desired(before.id).await.unwrap().unwrap().run;
     store.go_on_from_backup().await.unwrap();
     let user = add_user(&store, "later").await;
     let vm = add_vm(&store, "later", user.id, before.osf).await;
     assert!(vm.id.0 > before.id.0 + 999 && user.id.0 > before.user.0 + 999);
-    assert!(store.vms_given().await.unwrap() > given + 999);
+    assert!(store.vms_given(&installation).await.unwrap() > given + 999);
     assert_eq!(store.desired(before.id).await.unwrap().unwrap().run.0, run.0 + 1000);
 }

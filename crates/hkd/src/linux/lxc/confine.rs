@@ -233,10 +233,12 @@ impl Io {
 /// The script that LXC runs on the host when a container has ended and its groups, found by `groups`
 /// (each a pattern of the shell), are still there: it keeps what they counted in `kept`.
 pub(super) fn at_end(groups: &[String], kept: &str) -> String {
-    let files: Vec<String> = groups.iter().map(|group| format!("{group}/{KILLED}")).collect();
+    // One program at most for a hierarchy: who stops a desktop waits for it.
     format!(
-        "{{ cat {}; find {} -name {KILLED_HERE} -exec cat '{{}}' +; }} >{kept} 2>/dev/null\nexit 0\n",
-        files.join(" "),
+        "for group in {}; do\n\
+         if [ -e $group/{KILLED} ]; then cat $group/{KILLED}; fi\n\
+         if [ -e $group/{KILLED_HERE} ]; then grep -rhs '^oom_kill ' --include={KILLED_HERE} $group; fi\n\
+         done >{kept} 2>/dev/null\nexit 0\n",
         groups.join(" ")
     )
 }
