@@ -10,8 +10,9 @@ use tests::{
     until,
 };
 
-/// A database that is slow, goes away and comes back: what runs goes on, the error says what it is,
-/// daemons that are started meanwhile are started again, and a start that was wanted is made.
+/// A database that is slow, goes away and comes back, or becomes that of another installation: what runs
+/// goes on, the error says what it is, daemons that are started meanwhile are started again, and a start
+/// that was wanted is made.
 #[test]
 fn a_database_goes_away_and_comes_back() {
     let mut world = World::quick(Database::Postgres);
@@ -40,6 +41,26 @@ fn a_database_goes_away_and_comes_back() {
     world.sql(&format!("UPDATE vms SET ip = '{address}' WHERE id = {desk}; NOTIFY qvd"));
     world.host_says("is left as it is", false);
 
+    // Another installation's comes in its place, in which this VM is wanted off, and goes again.
+    let own = world.sql("SELECT id FROM installation");
+    let put = |id: &str, power: &str| {
+        world.sql(&format!(
+            "UPDATE installation SET id = '{id}'; \
+             UPDATE vm_desired SET power = '{power}', revision = revision + 1 WHERE vm = {desk}; \
+             NOTIFY qvd"
+        ));
+    };
+    put("another", "off");
+    let told = format!("is of another installation (another, not {own}): put back this one's");
+    until("the other database to be told of", Duration::from_secs(20), || {
+        if world.log().contains(&told) { Ok(()) } else { Err("not told") }
+    });
+    put(&own, "on");
+    until("its own database to be used", Duration::from_secs(20), || {
+        if world.log().contains("the database answers again") { Ok(()) } else { Err("it is not") }
+    });
+    assert_eq!(world.init_of(&container), begun, "the container is the same");
+
     // Slow: nobody answers for three seconds, and nothing is lost by it.
     world.qa("vm start -f name=later");
     all("STOP");
@@ -51,7 +72,7 @@ fn a_database_goes_away_and_comes_back() {
     until("the error to be told", Duration::from_secs(30), || {
         let log = world.log();
         let told = |line: &&str| {
-            line.contains("the database does not answer: what runs goes on")
+            line.contains("the database cannot be used: what runs goes on")
                 && line.contains("127.0.0.1:5432/qvd does not answer: ")
                 && line.contains("start its server")
         };

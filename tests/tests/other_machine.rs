@@ -10,7 +10,7 @@ use tests::{
     program::{Running, command, shell, try_shell},
     until,
     wire_client::WireClient,
-    world::PORT,
+    world::{PORT, program},
 };
 use wire::head::{Event, Login};
 
@@ -31,9 +31,10 @@ fn has_nfs() -> bool {
     has(try_shell("command -v rpc.nfsd && modprobe nfsd && modprobe nfsv4").is_ok(), "NFS")
 }
 
-fn has_flakey() -> bool {
-    let found = "command -v dmsetup && modprobe dm-flakey && dmsetup targets | grep -q flakey";
-    has(try_shell(found).is_ok(), "dm-flakey")
+fn has_targets() -> bool {
+    let found = "command -v dmsetup && modprobe -a dm-flakey dm-delay && \
+                 dmsetup targets | grep -q flakey && dmsetup targets | grep -q delay";
+    has(try_shell(found).is_ok(), "dm-flakey and dm-delay")
 }
 
 fn has_netem() -> bool {
@@ -283,7 +284,17 @@ fn a_server_that_hangs_holds_up_only_what_needs_it() {
     world.end();
 }
 
-/// A world's volume on a disk that can be made to fail.
+/// How a disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Good,
+    /// Each write takes a second longer.
+    Slow,
+    /// No write is done.
+    Failing,
+}
+
+/// A world's volume on a disk that can be made slow, or to fail.
 struct Disk {
     name: String,
     below: String,
@@ -301,7 +312,7 @@ impl Disk {
         });
         let sectors = shell(&format!("blockdev --getsz {below}"));
         let disk = Self { name, below, sectors };
-        shell(&format!("dmsetup create {} --table '{}'", disk.name, disk.table(true)));
+        shell(&format!("dmsetup create {} --table '{}'", disk.name, disk.table(Health::Good)));
         disk.mount(&storage);
         disk
     }
@@ -311,18 +322,18 @@ impl Disk {
         shell(&format!("dmsetup mknodes {name} && mount -o nosuid,nodev /dev/mapper/{name} {to}"));
     }
 
-    fn table(&self, well: bool) -> String {
+    fn table(&self, health: Health) -> String {
         let Self { below, sectors, .. } = self;
-        if well {
-            format!("0 {sectors} linear {below} 0")
-        } else {
-            format!("0 {sectors} flakey {below} 0 0 3600 1 error_writes")
+        match health {
+            Health::Good => format!("0 {sectors} linear {below} 0"),
+            Health::Slow => format!("0 {sectors} delay {below} 0 0 {below} 0 1000"),
+            Health::Failing => format!("0 {sectors} flakey {below} 0 0 3600 1 error_writes"),
         }
     }
 
-    /// From now on it writes, or fails to.
-    fn writes(&self, well: bool) {
-        let (name, table) = (&self.name, self.table(well));
+    /// From now on it is like this.
+    fn becomes(&self, health: Health) {
+        let (name, table) = (&self.name, self.table(health));
         shell(&format!(
             "dmsetup suspend --nolockfs {name} && dmsetup load {name} --table '{table}' && dmsetup resume {name}"
         ));
@@ -340,7 +351,7 @@ impl Drop for Disk {
 /// and after the disk works again and the volume was mounted anew all is as wanted.
 #[test]
 fn a_disk_that_fails_to_write_is_said_and_recovered_from() {
-    if !has_flakey() {
+    if !has_targets() {
         return;
     }
     let mut world = small(&["runs", "starts"]);
@@ -349,14 +360,14 @@ fn a_disk_that_fails_to_write_is_said_and_recovered_from() {
     world.run_daemons();
     up(&world, "runs");
     let monitors = world.monitors();
-    disk.writes(false);
+    disk.becomes(Health::Failing);
     world.qa("vm start -f name=starts");
     world.says("starts", "storage-unusable", "cannot be used");
     // It goes on, and its agent with it. What it has yet to read from such a volume is the kernel's matter.
     assert_eq!((world.state("runs").as_str(), world.monitors()), ("running", monitors));
 
     // The kernel writes no more to a volume that has failed, until it is mounted anew.
-    disk.writes(true);
+    disk.becomes(Health::Good);
     world.qa("vm stop -f name=runs --force");
     until("its container to end", Duration::from_secs(30), || match world.monitors() {
         none if none.is_empty() => Ok(()),
@@ -376,6 +387,34 @@ fn a_disk_that_fails_to_write_is_said_and_recovered_from() {
     world.reaches("runs", "stopped");
     up(&world, "runs");
     world.expect_log("WARN", "cannot be used");
+    world.end();
+    drop(disk);
+}
+
+/// A volume whose disk is slow is told of by doctor, with what helps, and desktops start and stop on it.
+#[test]
+fn a_slow_disk_is_said() {
+    if !has_targets() {
+        return;
+    }
+    let mut world = small(&["desk"]);
+    world.stop_daemons();
+    let disk = Disk::below(&world);
+    world.run_daemons();
+    disk.becomes(Health::Slow);
+    let doctor = command(program("qvd"))
+        .arg("doctor")
+        .env("QVD_CONFIG", world.folder().join("node.conf"))
+        .output()
+        .expect("doctor starts");
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    let mut lines = said.lines().skip_while(|line| !line.starts_with("WRONG  the volume's speed"));
+    assert!(lines.next().is_some_and(|line| line.ends_with(" ms for 8 MiB")), "{said}");
+    let remedy = lines.next();
+    assert!(remedy.is_some_and(|line| line.contains("on a quicker disk")), "{said}");
+    up(&world, "desk");
+    world.qa("vm stop -f name=desk --wait");
+    disk.becomes(Health::Good);
     world.end();
     drop(disk);
 }

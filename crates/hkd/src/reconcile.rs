@@ -315,7 +315,7 @@ impl Reconciler {
     fn unreachable(&mut self, error: &store::Error) {
         if std::mem::take(&mut self.reached) {
             let error = self.node.store.explain(error);
-            tracing::warn!(error, "the database does not answer: what runs goes on");
+            tracing::warn!(error, "the database cannot be used: what runs goes on");
         }
     }
 
