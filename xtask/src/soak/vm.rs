@@ -40,6 +40,7 @@ pub(super) fn run(only: Option<&str>) -> Result<()> {
         .collect();
     ensure!(!tests.is_empty(), "no test of {} has such a name", disk::LIST);
     let began = Run::begins()?;
+    Command::new("packaging/prepare").args(["packages", "vm", "image"]).run()?;
     let system = Command::new("tests/vm/build").output()?;
     let system = Path::new(system.trim());
     let work = place::target().join("soak").join(NAME);
