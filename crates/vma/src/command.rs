@@ -5,11 +5,12 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
@@ -85,7 +86,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<String, Comm
         .stderr(Stdio::piped())
         .spawn()
         .map_err(start)?;
-    if !ends_within(child.id(), limit) {
+    if !ends_within(child.id(), limit, || true) {
         // A program that cannot be killed either is left to init.
         let _ = child.kill();
         let _ = child.wait();
@@ -106,12 +107,23 @@ fn first_part(stream: impl Read) -> String {
     String::from_utf8_lossy(&bytes).trim().replace('\n', "; ")
 }
 
-fn ends_within(child: u32, limit: Duration) -> bool {
-    let Some(pidfd) = pid(child).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+/// Waits until a process has ended, for at most `limit`, and says whether it has; `still` is as in
+/// [`signal`].
+pub(crate) fn ends_within(number: u32, limit: Duration, still: impl FnOnce() -> bool) -> bool {
+    let Some(pidfd) = pid(number).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
         return true;
     };
-    let limit = Timespec::try_from(limit).ok();
-    matches!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], limit.as_ref()), Ok(ready) if ready > 0)
+    if !still() {
+        return true;
+    }
+    let until = Instant::now() + limit;
+    loop {
+        let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], left.as_ref()) {
+            Err(Errno::INTR) => {}
+            found => return matches!(found, Ok(ready) if ready > 0),
+        }
+    }
 }
 
 /// A process number as the kernel's calls take it.

@@ -3,14 +3,11 @@
 //! It only reaps, and ends the guest in good order when it is asked to. The agent is put in as always,
 //! and starts what there is to start.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::{
-    process::{Pid, Signal, WaitOptions, kill_process, wait},
+    process::{Pid, Signal, WaitOptions, wait},
     system::{RebootCommand, reboot},
 };
 use signal_hook::{
@@ -18,14 +15,15 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::processes::{self, Process};
+use crate::{
+    command,
+    processes::{self, Process},
+};
 
 /// What LXC sends an init that it does not know, for a shutdown.
 const SIGPWR: i32 = Signal::POWER.as_raw();
 /// How long programs have to end when they were asked to.
 const ENDED_WITHIN: Duration = Duration::from_secs(10);
-/// How soon is looked again whether they have.
-const GLANCE: Duration = Duration::from_millis(20);
 
 /// Runs as process 1, and never returns while it does its work.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -57,9 +55,9 @@ fn end(how: RebootCommand) -> anyhow::Result<()> {
     // One that is stopped hears it when it goes on.
     signal(&asked, Signal::CONT);
     let until = Instant::now() + ENDED_WITHIN;
-    while asked.iter().any(lives) && Instant::now() < until {
-        reap();
-        thread::sleep(GLANCE);
+    for process in &asked {
+        let left = until.saturating_duration_since(Instant::now());
+        command::ends_within(process.number, left, || lives(process));
     }
     signal(&others(), Signal::KILL);
     reap();
@@ -78,9 +76,6 @@ fn lives(process: &Process) -> bool {
 
 fn signal(all: &[Process], signal: Signal) {
     for process in all {
-        let pid = i32::try_from(process.number).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid.filter(|_| lives(process)) {
-            let _ = kill_process(pid, signal);
-        }
+        command::signal(process.number, signal, || lives(process));
     }
 }
