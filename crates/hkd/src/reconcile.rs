@@ -22,9 +22,9 @@ use crate::{
     vm::VmLoop,
 };
 
-/// How long after a reading of the database the next may be: a first change is seen at once, and
-/// several that follow make one reading.
-const BETWEEN: Duration = Duration::from_millis(20);
+/// How long after a reading of the database the next may be: so many times what it took, but not longer
+/// than that. A first change is seen at once, and several that follow make one reading.
+const BETWEEN: (u32, Duration) = (4, Duration::from_millis(20));
 /// How long after a first look at the firewall it is believed that something is missing there.
 const RULES_AGAIN: Duration = Duration::from_millis(500);
 /// How often is looked whether the firewall is as it was set.
@@ -91,8 +91,9 @@ impl Reconciler {
             if self.looked == Looked::NotYet {
                 self.look().await;
             }
+            let began = Instant::now();
             self.feed().await;
-            let again = Instant::now() + BETWEEN;
+            let again = Instant::now() + (began.elapsed() * BETWEEN.0).min(BETWEEN.1);
             loop {
                 tokio::select! {
                     biased;
