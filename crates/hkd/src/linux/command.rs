@@ -10,7 +10,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek as _, Write as _},
     os::fd::{AsRawFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
     sync::{LazyLock, Mutex, PoisonError, mpsc},
     thread,
@@ -35,6 +35,7 @@ pub struct Command {
     stdout: Option<OwnedFd>,
     inherit: Vec<OwnedFd>,
     own_session: bool,
+    path: &'static str,
 }
 
 /// How much of what a program says is kept: the end of it.
@@ -69,6 +70,7 @@ impl Command {
             stdout: None,
             inherit: Vec::new(),
             own_session: false,
+            path: PATH,
         }
     }
 
@@ -114,6 +116,13 @@ impl Command {
         self
     }
 
+    /// It finds no other programs by their names.
+    #[must_use]
+    pub fn finds_nothing(mut self) -> Self {
+        self.path = "/dev/null";
+        self
+    }
+
     /// Starts it without waiting. With no other place given, what it says goes to /dev/null.
     pub fn spawn(self) -> Result<Child> {
         let program = self.program.clone();
@@ -153,10 +162,9 @@ impl Command {
         }
         tracing::debug!(command = line, "starting a program");
         // By its path: where the name has to be looked for in a new PATH, this process is forked.
-        let mut places = PATH.split(':').map(|place| Path::new(place).join(&self.program));
-        let found = places.find(|path| path.exists());
-        let mut command = std::process::Command::new(found.unwrap_or_else(|| self.program.into()));
-        command.args(&self.arguments).env_clear().env("PATH", PATH);
+        let found = find(&self.program).ok_or(io::ErrorKind::NotFound)?;
+        let mut command = std::process::Command::new(found);
+        command.args(&self.arguments).env_clear().env("PATH", self.path);
         command.env("LC_ALL", "C.UTF-8").current_dir("/");
         command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from));
         match self.stdout {
@@ -193,7 +201,12 @@ pub fn text(name: &str, text: &str) -> Result<OwnedFd> {
 }
 
 /// Where programs are.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where a program is, if it is installed.
+pub(super) fn find(program: &str) -> Option<PathBuf> {
+    PATH.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
+}
 
 /// How many descriptors a program may open as long as it asks for no more: hkd takes as many as it can,
 /// but `select` knows no more than this, and old programs close as many as they could have.

@@ -34,7 +34,7 @@ pub use log::end;
 
 use super::{
     Gauge, apparmor, cgroup,
-    command::{Command, reap},
+    command::{Command, PATH, find, reap},
     disk,
     error::{Doing, Error, Result, show},
     mac::Mac,
@@ -116,9 +116,7 @@ const ANSWERS_AGAIN: Duration = Duration::from_millis(10);
 
 /// Our own init, in the `/dev` of a container.
 const INIT: &str = ".qvd-init";
-/// The script of the run directory that sets a container's share of what all containers share.
-const LIMITS_SCRIPT: &str = "limits";
-/// The script that keeps what the container's groups counted, and where.
+/// The script of the run directory that keeps what the container's groups counted, and where.
 const END_SCRIPT: &str = "at-end";
 const KEPT_COUNTS: &str = "counts";
 
@@ -156,6 +154,7 @@ impl Container {
              lxc.seccomp.profile = {directory}/seccomp\n\
              lxc.mount.auto = proc:mixed sys:mixed cgroup:mixed\n\
              lxc.environment = container_uuid={}\n\
+             lxc.environment = PATH={PATH}\n\
              lxc.autodev = 1\n\
              lxc.tty.max = 0\n\
              lxc.pty.max = 1024\n\
@@ -198,15 +197,16 @@ impl Container {
                 "lxc.mount.entry = {from} {inside} none bind,nosuid,nodev,create=dir 0 0"
             );
         }
-        let script = |name: &str| format!("{directory}/{name}");
+        let nsenter =
+            find("nsenter").ok_or_else(|| Error::NotInstalled { program: "nsenter".to_owned() })?;
         let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
         let piped = confine::piped_cores(&pattern);
         text.push_str(&confine::config(
             unified(),
             piped,
             self.own_init.is_some(),
-            &script(LIMITS_SCRIPT),
-            &script(END_SCRIPT),
+            &nsenter.display().to_string(),
+            &format!("{directory}/{END_SCRIPT}"),
         ));
         if let Some(profile) = apparmor::of_containers() {
             let _ = writeln!(text, "lxc.apparmor.profile = {profile}");
@@ -256,7 +256,6 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
     let doing = |what: &str| format!("write {what} in {}", show(&directory));
     let seccomp = confine::seccomp(container.nesting);
     fs::write(directory.join("seccomp"), seccomp).doing(|| doing("seccomp"))?;
-    fs::write(directory.join(LIMITS_SCRIPT), confine::limits()).doing(|| doing(LIMITS_SCRIPT))?;
     let config = container.config()? + &container.io_limits()?;
     fs::write(directory.join("config"), config).doing(|| doing("config"))?;
     let kept = directory.join(KEPT_COUNTS).display().to_string();
@@ -270,6 +269,9 @@ pub fn start(container: &Container, lock: Option<OwnedFd>) -> Result<Monitor> {
         .arg("-o")
         .arg(log::of(&directory))
         .args(["-l", log::LEVEL])
+        // Root may write the maps of ids itself; where LXC finds `newuidmap` it asks that instead, and
+        // waits for two programs more.
+        .finds_nothing()
         .own_session();
     if let Some(lock) = lock {
         command.inherit(lock);
@@ -455,7 +457,9 @@ mod tests {
             assert!(config.lines().any(|each| each == line), "{line} is not in\n{config}");
         }
         assert!(config.contains("sys_module") && config.contains("pids.max = 4096"));
-        assert!(config.contains("lxc.hook.start-host = /bin/sh /run/qvd/vms/qvd-7/limits\n"));
+        let hook = config.lines().find_map(|line| line.strip_prefix("lxc.hook.start-host = "));
+        let (nsenter, rest) = hook.unwrap().split_once(' ').unwrap();
+        assert!(nsenter.ends_with("/nsenter") && rest.contains("=/proc/$LXC_PID/ns/user "));
     }
 
     #[test]

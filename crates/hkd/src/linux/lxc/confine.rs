@@ -6,7 +6,10 @@
 
 use std::fmt::Write as _;
 
-use crate::linux::cgroup::{KILLED, KILLED_HERE};
+use crate::linux::{
+    cgroup::{KILLED, KILLED_HERE},
+    command::PATH,
+};
 
 /// What a guest's root must not have.
 ///
@@ -235,7 +238,7 @@ impl Io {
 pub(super) fn at_end(groups: &[String], kept: &str) -> String {
     // One program at most for a hierarchy: who stops a desktop waits for it.
     format!(
-        "for group in {}; do\n\
+        "PATH={PATH}\nfor group in {}; do\n\
          if [ -e $group/{KILLED} ]; then cat $group/{KILLED}; fi\n\
          if [ -e $group/{KILLED_HERE} ]; then grep -rhs '^oom_kill ' --include={KILLED_HERE} $group; fi\n\
          done >{kept} 2>/dev/null\nexit 0\n",
@@ -244,14 +247,13 @@ pub(super) fn at_end(groups: &[String], kept: &str) -> String {
 }
 
 /// The lines of LXC's configuration that confine a container. `unified` tells which hierarchy of
-/// control groups the machine has; `piped_cores` that the machine hands dumps to a program of its own, `own_init` that
-/// our own init runs;
-/// `begin` and `end` are the paths of the scripts [`limits`] and [`at_end`].
+/// control groups the machine has; `piped_cores` that the machine hands dumps to a program of its own, `own_init`
+/// that our own init runs; `nsenter` is where that program is, and `end` the script [`at_end`].
 pub(super) fn config(
     unified: bool,
     piped_cores: bool,
     own_init: bool,
-    begin: &str,
+    nsenter: &str,
     end: &str,
 ) -> String {
     let mut text = if own_init {
@@ -277,19 +279,19 @@ pub(super) fn config(
         // The kernel starts no program, as root of the host, for a process with this limit.
         text.push_str("lxc.prlimit.core = 1\n");
     }
-    let _ = writeln!(text, "lxc.hook.start-host = /bin/sh {begin}");
+    let _ = writeln!(text, "lxc.hook.start-host = {}", limits(nsenter));
     let _ = writeln!(text, "lxc.hook.stop = /bin/sh {end}");
     text
 }
 
-/// The script that LXC runs on the host before a container's init begins: it goes into the container's
-/// user name space and sets [`LIMITS`] there. They count for that name space and all below it.
-pub(super) fn limits() -> String {
+/// What LXC has a shell run on the host before a container's init begins: it goes into the container's user
+/// name space and sets [`LIMITS`] there. They count for that name space and all below it.
+fn limits(nsenter: &str) -> String {
     let mut set = "cd /proc/sys/user".to_owned();
     for (name, most) in LIMITS {
         let _ = write!(set, "; if [ -e {name} ]; then echo {most} >{name} || exit 1; fi");
     }
-    format!("exec nsenter --user=/proc/$LXC_PID/ns/user --setuid 0 --setgid 0 /bin/sh -c '{set}'\n")
+    format!("{nsenter} --user=/proc/$LXC_PID/ns/user --setuid 0 --setgid 0 /bin/sh -c '{set}'")
 }
 
 /// Whether the machine hands dumps of crashed processes to a program, by its `core_pattern`.
