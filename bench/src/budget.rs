@@ -55,15 +55,15 @@ const ALL: [Budget; 12] = [
     budget("start", "vma-init", times("lxc", 300)),
     budget("start", "vma-init", times("lxd", 5)).because(
         "LXC's own tools alone take most of what is allowed, for a container without network, limits \
-         and ids. All that is before them and after takes some 25 ms: a quarter of that is the way \
-         through the database, a quarter the firewall's program; steps that do not need each other are \
-         not yet done at once",
+         and ids. The rest is the way through the database, the root, the home and the firewall's program, \
+         done at once as far as they do not need each other, and the agent; LXC no longer asks other \
+         programs to map ids",
     ),
     // What its own init needs, and a little.
     budget("start", "image-init", Bound::More { series: "lxc-init", micros: 50_000 }),
     budget("stop", "vma-init", times("lxd", 10)).because(
         "most of it LXC and the kernel need to take a container with a network down, after a program for \
-         the signal; the firewall takes some 10 ms more, beside which the other steps could be done",
+         the signal; what the firewall takes goes beside that",
     ),
     budget("connect", "listening", millis_at_most(30)),
     budget("connect", "resume", millis_at_most(250)),

@@ -1,6 +1,6 @@
 //! A container as it is, without asking the daemons or the database.
 
-use std::time::Duration;
+use std::{process::Output, time::Duration};
 
 use super::World;
 use crate::{
@@ -25,14 +25,27 @@ impl World {
         seconds: u64,
     ) -> Result<String, String> {
         let seconds = patient(Duration::from_secs(seconds)).as_secs();
-        let output = command("timeout")
-            .args(["--kill-after=1", &seconds.to_string(), "lxc-attach"])
-            .args(["-n", container, "-o", "/dev/null", "--clear-env", "-P"])
-            .arg(self.folder.join("run/vms"))
-            .args(["--", "/bin/sh", "-c", line])
-            .current_dir("/")
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .output();
+        let attach = || {
+            command("timeout")
+                .args(["--kill-after=1", &seconds.to_string(), "lxc-attach"])
+                .args(["-n", container, "-o", "/dev/null", "--clear-env", "-P"])
+                .arg(self.folder.join("run/vms"))
+                .args(["--", "/bin/sh", "-c", line])
+                .current_dir("/")
+                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+                .output()
+        };
+        let mut output = attach();
+        // It begins by copying itself into memory that is sealed, which the kernel refuses while it moves
+        // that memory. The line has not been run then.
+        let refused = |output: &Output| {
+            String::from_utf8_lossy(&output.stderr).contains("Failed to rexec as memfd")
+        };
+        for _ in 0..3 {
+            if output.as_ref().is_ok_and(refused) {
+                output = attach();
+            }
+        }
         said(line, output)
     }
 
