@@ -2,20 +2,27 @@
 //!
 //! The programs of `fuzz/` are built with libFuzzer and with counters in their code. What reaches new code is
 //! kept in `target/fuzz/corpus`; `--keep` takes the smallest set of it into `fuzz/corpus`, in the tree, and
-//! writes `docs/reports/fuzz.md`. A finding is left as a file, which the same program tries again.
+//! writes `docs/reports/fuzz.md`, where each program's last such run stands: they may be run one after the
+//! other. A finding is left as a file, which the same program tries again.
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     thread,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, builder::PossibleValuesParser};
+use serde::{Deserialize, Serialize};
 
-use crate::{command::Command, machine::Run, place, say};
+use crate::{
+    command::Command,
+    machine::{Machine, Run},
+    place, say,
+};
 
 /// What is tried, and what that is.
 const TARGETS: [(&str, &str); 5] = [
@@ -32,8 +39,13 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 /// With a target named, the flags are for the programs alone, and not for what builds them.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
-/// A try may take this many seconds, and this many MiB of memory.
-const LIMITS: [&str; 2] = ["-timeout=10", "-rss_limit_mb=1024"];
+/// A try may take this many seconds, and this many MiB of memory. The seconds are of the clock: what has to
+/// share its processor needs more of them than it works.
+const LIMITS: [&str; 2] = ["-timeout=60", "-rss_limit_mb=1024"];
+/// The last run of each that was kept, a line of JSON for each.
+const RESULTS: &str = "docs/reports/fuzz.jsonl";
+/// The same, to read.
+const REPORT: &str = "docs/reports/fuzz.md";
 
 /// What to do.
 #[derive(Debug, Args)]
@@ -56,6 +68,24 @@ fn names() -> PossibleValuesParser {
     TARGETS.map(named).into()
 }
 
+/// What the report says of one.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    target: String,
+    #[serde(flatten)]
+    run: Run,
+    /// How long it was tried: seconds of a processor.
+    seconds: u64,
+    /// How many inputs it was given.
+    tries: u64,
+    /// How many of them are kept in the tree.
+    kept: usize,
+    /// The most memory it had, in MiB.
+    peak_mib: u64,
+    /// Whether it did what it must not.
+    found: bool,
+}
+
 /// What came of one.
 #[derive(Debug, Default)]
 struct Outcome {
@@ -63,6 +93,13 @@ struct Outcome {
     figures: BTreeMap<String, u64>,
     /// The end of what it said, if it found something.
     finding: Option<String>,
+}
+
+impl Outcome {
+    /// One of the numbers; none is zero.
+    fn figure(&self, name: &str) -> u64 {
+        self.figures.get(name).copied().unwrap_or_default()
+    }
 }
 
 /// Tries them, all at once. An error when anything was found.
@@ -79,7 +116,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .arg(&folder)
         .env("RUSTFLAGS", FLAGS)
         .run()?;
-    let (folder, seconds) = (&folder, options.seconds);
+    let (folder, seconds, run) = (&folder, options.seconds, Run::begins()?);
     let done: BTreeMap<&str, Outcome> = thread::scope(|scope| {
         let tries: Vec<_> = names
             .iter()
@@ -94,7 +131,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         for name in &names {
             keep(folder, name)?;
         }
-        write(&done, options.seconds)?;
+        write(&done, &run, seconds)?;
     }
     let findings: Vec<&str> =
         done.values().filter_map(|outcome| outcome.finding.as_deref()).collect();
@@ -108,9 +145,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         folder.display()
     );
     for (name, outcome) in &done {
-        let figure = |name| outcome.figures.get(name).copied().unwrap_or_default();
-        say::line(format_args!("fuzz: {name}: {} tries, no finding", figure(TRIES)));
-        ensure!(figure(TRIES) > 0, "{name} was not tried at all");
+        let tries = outcome.figure(TRIES);
+        say::line(format_args!("fuzz: {name}: {tries} tries, no finding"));
+        ensure!(tries > 0, "{name} was not tried at all");
     }
     Ok(())
 }
@@ -184,23 +221,66 @@ fn keep(folder: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn write(done: &BTreeMap<&str, Outcome>, seconds: u64) -> Result<()> {
-    let run = Run::begins()?;
-    let mut page = format!(
-        "# fuzz\n\nWritten by `cargo xtask fuzz --seconds {seconds} --keep`: libFuzzer with counters in the code \
-         of each parser of foreign bytes,\n{seconds} s of a processor each.\n\n| | |\n|---|---|\n{}\n\
-         | target | what | tries | kept in `fuzz/corpus` | memory (MiB) | found |\n|---|---|---|---|---|---|\n",
-        run.rows()
-    );
+/// Writes what came of these beside what is known of the others.
+fn write(done: &BTreeMap<&str, Outcome>, run: &Run, seconds: u64) -> Result<()> {
+    let results = place::root().join(RESULTS);
+    let mut rows = read(&results)?;
     for (name, outcome) in done {
-        let about =
-            TARGETS.iter().find(|(target, _)| target == name).map_or("", |(_, about)| about);
-        let figure = |name| outcome.figures.get(name).copied().unwrap_or_default();
-        let kept = fs::read_dir(place::root().join("fuzz/corpus").join(name))?.count();
-        let found = if outcome.finding.is_some() { "a finding" } else { "nothing" };
-        let (tries, memory) = (figure(TRIES), figure("peak_rss_mb"));
-        let _ = writeln!(page, "| {name} | {about} | {tries} | {kept} | {memory} | {found} |");
+        let row = Row {
+            target: (*name).to_owned(),
+            run: run.clone(),
+            seconds,
+            tries: outcome.figure(TRIES),
+            kept: fs::read_dir(place::root().join("fuzz/corpus").join(name))?.count(),
+            peak_mib: outcome.figure("peak_rss_mb"),
+            found: outcome.finding.is_some(),
+        };
+        rows.insert(row.target.clone(), row);
     }
-    let path = place::root().join("docs/reports/fuzz.md");
-    fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))
+    let lines: Vec<String> = rows.values().map(serde_json::to_string).collect::<Result<_, _>>()?;
+    let report = place::root().join(REPORT);
+    for (file, text) in [(results, lines.join("\n") + "\n"), (report, page(&rows))] {
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    say::line(format_args!("fuzz: {REPORT} is written"));
+    Ok(())
+}
+
+/// What was written before, by name.
+fn read(results: &Path) -> Result<BTreeMap<String, Row>> {
+    let text = match fs::read_to_string(results) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("cannot read {}", results.display()))?,
+    };
+    let rows = text.lines().map(|line| {
+        let row: Row = serde_json::from_str(line)
+            .with_context(|| format!("{}: not a result: {line}", results.display()))?;
+        Ok((row.target.clone(), row))
+    });
+    rows.collect()
+}
+
+fn page(rows: &BTreeMap<String, Row>) -> String {
+    let mut page = "# fuzz\n\nWritten by `cargo xtask fuzz --keep` from fuzz.jsonl beside it: libFuzzer, with \
+        counters in the code of each\nparser of foreign bytes. The seconds are of a processor.\n\n\
+        | target | what | seconds | tries | kept in `fuzz/corpus` | memory (MiB) | found |\n\
+        |---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for Row { target, seconds, tries, kept, peak_mib, found, .. } in rows.values() {
+        let about = TARGETS.iter().find(|(name, _)| name == target).map_or("", |(_, about)| about);
+        let found = if *found { "a finding" } else { "nothing" };
+        let _ = writeln!(
+            page,
+            "| {target} | {about} | {seconds} | {tries} | {kept} | {peak_mib} | {found} |"
+        );
+    }
+    page.push_str("\n| target | revision | began | kernel | machine |\n|---|---|---|---|---|\n");
+    for Row { target, run: Run { revision, began, machine }, .. } in rows.values() {
+        let Machine { cpu, cores, memory_mib, kernel } = machine;
+        let _ = writeln!(
+            page,
+            "| {target} | {revision} | {began} | {kernel} | {cpu}, {cores} cores, {memory_mib} MiB |"
+        );
+    }
+    page
 }
