@@ -39,6 +39,7 @@ pub(super) fn run(only: Option<&str>) -> Result<()> {
         .filter(|test| only.is_none_or(|only| test.to_string().contains(only)))
         .collect();
     ensure!(!tests.is_empty(), "no test of {} has such a name", disk::LIST);
+    let shown = tests.iter().map(report::shown).collect::<Result<Vec<_>>>()?;
     let began = Run::begins()?;
     Command::new("packaging/prepare").args(["packages", "vm", "image"]).run()?;
     let system = Command::new("tests/vm/build").output()?;
@@ -53,7 +54,7 @@ pub(super) fn run(only: Option<&str>) -> Result<()> {
     emulate(system, &work, &results)?;
     let said = fs::read_to_string(&results)
         .with_context(|| format!("cannot read {}", results.display()))?;
-    let report = Report::of(began, started.elapsed().as_secs(), &tests, &said)?;
+    let report = Report::of(began, started.elapsed().as_secs(), shown, &said)?;
     if only.is_none() {
         report.write(&place::root().join(REPORTS))?;
         say::line(format_args!("soak: {REPORTS}/{NAME}.md is written"));

@@ -1,8 +1,8 @@
 //! What came of the tests.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::{ABOUT, NAME, disk::Test};
@@ -30,30 +30,37 @@ pub(super) struct Report {
     rows: Vec<Row>,
 }
 
+/// A test, and what it shows.
+#[derive(Debug)]
+pub(super) struct Shown {
+    test: Test,
+    /// The sentences before it.
+    shown: String,
+}
+
 #[derive(Debug)]
 struct Row {
     test: Test,
-    /// What the test shows: the sentences before it.
     shown: String,
     /// None: the machine did not come to it.
     outcome: Option<Outcome>,
 }
 
 impl Report {
-    /// From the lines that the machine said.
-    pub(super) fn of(run: Run, seconds: u64, tests: &[Test], said: &str) -> Result<Self> {
+    /// From what each test shows, and the lines that the machine said.
+    pub(super) fn of(run: Run, seconds: u64, tests: Vec<Shown>, said: &str) -> Result<Self> {
         let mut lines = said.lines();
         let first = lines.next().context("the machine said nothing")?;
         let system = serde_json::from_str(first).with_context(|| first.to_owned())?;
         let outcomes = lines
             .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
             .collect::<Result<Vec<Outcome>>>()?;
-        let row = |test: &Test| {
+        let row = |Shown { test, shown }| {
             let of = |one: &&Outcome| one.program == test.file && one.test == test.name;
             let outcome = outcomes.iter().find(of).cloned();
-            Ok(Row { test: test.clone(), shown: shown(test)?, outcome })
+            Row { test, shown, outcome }
         };
-        let rows = tests.iter().map(row).collect::<Result<_>>()?;
+        let rows = tests.into_iter().map(row).collect();
         Ok(Self { run, seconds, system, rows })
     }
 
@@ -112,12 +119,21 @@ impl Row {
     }
 }
 
-/// What a test shows.
-fn shown(test: &Test) -> Result<String> {
-    let path = format!("tests/tests/{}.rs", test.file);
-    let source = fs::read_to_string(place::root().join(&path))
-        .with_context(|| format!("cannot read {path}"))?;
-    sentences(&source, &test.name).with_context(|| format!("{path} has no test {}", test.name))
+/// What a test shows. Its program is a file, or a folder of files.
+pub(super) fn shown(test: &Test) -> Result<Shown> {
+    let at = place::root().join("tests/tests").join(&test.file);
+    let files = match fs::read_dir(&at) {
+        Ok(files) => files.map(|file| Ok(file?.path())).collect::<io::Result<Vec<_>>>(),
+        Err(_) => Ok(vec![at.with_extension("rs")]),
+    };
+    for file in files.with_context(|| format!("cannot look into {}", at.display()))? {
+        let source = fs::read_to_string(&file);
+        let source = source.with_context(|| format!("cannot read {}", file.display()))?;
+        if let Some(shown) = sentences(&source, &test.name) {
+            return Ok(Shown { test: test.clone(), shown });
+        }
+    }
+    bail!("there is no test {test}")
 }
 
 /// The sentences before a function, as one line.
@@ -139,7 +155,7 @@ fn sentences(text: &str, function: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::Machine;
+    use crate::{machine::Machine, soak::vm::disk::listed};
 
     #[test]
     fn what_a_test_shows_is_what_is_written_before_it() {
@@ -151,20 +167,28 @@ mod tests {
 
     #[test]
     fn a_report_tells_of_each_test_and_of_what_was_not_reached() {
-        let test = |name: &str| Test { file: "units".into(), name: name.into() };
+        let test = |name: &str| shown(&Test { file: "units".into(), name: name.into() });
         let machine = Machine { cpu: "A".into(), cores: 2, memory_mib: 1, kernel: "6".into() };
         let run = Run { revision: "0".into(), began: "2026".into(), machine };
         let known = "router_and_api_run_under_systemd_in_sandboxes";
         let said = format!(
             "{{\"kernel\":\"6.1\"}}\n{{\"program\":\"units\",\"test\":\"{known}\",\"end\":\"passed\",\"seconds\":7}}\n"
         );
-        let report = Report::of(run.clone(), 9, &[test(known)], &said).unwrap();
+        let report = Report::of(run.clone(), 9, vec![test(known).unwrap()], &said).unwrap();
         assert!(report.bad().is_empty());
         let page = report.page();
         assert!(page.contains("| kernel of the emulated machine | 6.1 |"), "{page}");
         assert!(page.contains(&format!("| `units {known}` | passed | 7 |")), "{page}");
-        let report = Report::of(run.clone(), 9, &[test(known)], "{\"kernel\":\"6.1\"}\n").unwrap();
+        let said = "{\"kernel\":\"6.1\"}\n";
+        let report = Report::of(run, 9, vec![test(known).unwrap()], said).unwrap();
         assert_eq!(report.bad(), [format!("units {known}")]);
-        assert!(Report::of(run, 9, &[test("nothing")], &said).is_err());
+        assert!(test("nothing").is_err());
+    }
+
+    #[test]
+    fn each_test_of_the_list_is_there_and_says_what_it_shows() {
+        for test in listed().unwrap() {
+            assert!(!shown(&test).unwrap().shown.is_empty(), "{test}");
+        }
     }
 }
